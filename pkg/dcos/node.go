@@ -1,0 +1,90 @@
+package dcos
+
+import "github.com/dcos-go/dcos/pkg/resource"
+
+// NodeState is what the cluster holds of a machine.
+type NodeState uint8
+
+// The states of a node.
+const (
+	// NodeActive: its session is up; tasks may be placed on it.
+	NodeActive NodeState = iota + 1
+	// NodeSuspect: three beats missing, or its agent is restarting; nothing
+	// new is placed on it, its tasks still count.
+	NodeSuspect
+	// NodeLost: its machine is gone or its agent stayed away too long; its
+	// tasks are lost. It becomes active again when a session opens.
+	NodeLost
+)
+
+var nodeStateNames = [...]string{"", "active", "suspect", "lost"}
+
+// String is the word shown to users.
+func (s NodeState) String() string {
+	if int(s) < len(nodeStateNames) {
+		return nodeStateNames[s]
+	}
+	return "unknown"
+}
+
+// Isolation says what a node's runtime enforces.
+type Isolation uint8
+
+// The isolations of a node.
+const (
+	// IsolationProcess: plain processes; no limit is enforced, images cannot run.
+	IsolationProcess Isolation = iota + 1
+	// IsolationContainer: namespaces, cgroups and images.
+	IsolationContainer
+)
+
+// Node is an agent's machine as the cluster knows it. What changes every few
+// seconds (usage) is not part of it.
+type Node struct {
+	ID         NodeID            `cbor:"1,keyasint"`
+	Hostname   string            `cbor:"2,keyasint"`
+	Addr       string            `cbor:"3,keyasint"` // host:port of the agent's API (7445)
+	IP         string            `cbor:"4,keyasint"` // where its tasks' host ports are reached
+	Boot       string            `cbor:"5,keyasint"` // nonce of this boot of the machine
+	Version    string            `cbor:"6,keyasint,omitempty"`
+	Region     string            `cbor:"7,keyasint,omitempty"`
+	Zone       string            `cbor:"8,keyasint,omitempty"`
+	Attributes map[string]string `cbor:"9,keyasint,omitempty"`
+	Total      resource.Set      `cbor:"10,keyasint"`
+	Isolation  Isolation         `cbor:"11,keyasint"`
+	// NotEnforced names in words what the runtime cannot enforce there.
+	NotEnforced []string `cbor:"12,keyasint,omitempty"`
+
+	// Written by state only:
+	State     NodeState `cbor:"20,keyasint,omitempty"`
+	Why       string    `cbor:"21,keyasint,omitempty"` // of the state, in words
+	Since     Time      `cbor:"22,keyasint,omitempty"` // of the state
+	CreatedAt Time      `cbor:"23,keyasint,omitempty"`
+}
+
+// Attribute is the value that constraints see for a field: "hostname",
+// "@hostname", "@region", "@zone" or an attribute's name.
+func (n *Node) Attribute(field string) (string, bool) {
+	switch field {
+	case "hostname", "@hostname":
+		return n.Hostname, true
+	case "@region":
+		return n.Region, n.Region != ""
+	case "@zone":
+		return n.Zone, n.Zone != ""
+	}
+	v, ok := n.Attributes[field]
+	return v, ok
+}
+
+// Master is a member of the raft group.
+type Master struct {
+	ID      MasterID `cbor:"1,keyasint"`
+	Name    string   `cbor:"2,keyasint"` // its host name
+	Peer    string   `cbor:"3,keyasint"` // host:port of the mTLS port (7444)
+	API     string   `cbor:"4,keyasint"` // host:port of the API (8443)
+	Voter   bool     `cbor:"5,keyasint"`
+	Level   uint64   `cbor:"6,keyasint"` // the feature level its binary supports
+	Version string   `cbor:"7,keyasint,omitempty"`
+	Joined  Time     `cbor:"8,keyasint,omitempty"` // written by state
+}
