@@ -1,0 +1,127 @@
+// Package wire is what masters and agents say to each other: the messages, how
+// they are framed, which versions go together, and the limits on all of it.
+//
+// It promises that decoding never panics and never allocates more than the
+// limits allow, whatever the bytes. It must not know connections, sessions or
+// what anybody does because of a message.
+package wire
+
+import (
+	"github.com/dcos-go/dcos/pkg/dcos"
+)
+
+// Protocol is the ALPN name of an agent's session with the leading master.
+const Protocol = "dcos-agent/1"
+
+// MaxFrame bounds one frame, length prefix not counted.
+const MaxFrame = 4 << 20
+
+// Msg is one message.
+type Msg interface{ isMsg() }
+
+type (
+	// Hello opens a session; the agent's first message.
+	Hello struct {
+		Node    dcos.Node // with its boot nonce
+		Cluster string
+		// Newest is the highest (Term, Seq) of an assignment the agent has
+		// taken; it refuses lower ones.
+		Term dcos.Term
+		Seq  uint64
+		// Tasks are all tasks in the agent's checkpoint that are not ended
+		// and acknowledged.
+		Tasks []TaskRef
+	}
+	// TaskRef names one task that an agent holds.
+	TaskRef struct {
+		ID    dcos.TaskID
+		Epoch dcos.Epoch
+		State dcos.TaskState
+	}
+	// Welcome answers Hello: the session is open.
+	Welcome struct {
+		Term       dcos.Term
+		BeatMillis int64 // how often the agent must beat
+		// LevelMin..: the feature level of the cluster.
+		Level uint64
+	}
+	// Redirect answers Hello on a master that does not lead.
+	Redirect struct {
+		Leader string // host:port of its session port; "" when none is known
+	}
+	// Refused answers Hello when it can never succeed as it is; the agent
+	// stops trying for RetryMillis.
+	Refused struct {
+		Why         string
+		RetryMillis int64
+	}
+	// Assign is what the node shall run. With Full it is all of it: what is not
+	// named must be stopped. Otherwise it changes the set by Run and Stop.
+	// (Term, Seq) grows strictly.
+	Assign struct {
+		Term dcos.Term
+		Seq  uint64
+		Full bool
+		Run  []dcos.Launch
+		Stop []dcos.TaskID
+		// Hash is of the whole set after this message (SetHash).
+		Hash uint64
+	}
+	// Report carries statuses from the agent's outbox; resent until acknowledged.
+	Report struct {
+		Statuses []dcos.Status
+	}
+	// Ack says that all statuses up to the given ones are in the state.
+	Ack struct {
+		Seqs []uint64 // of Status.Seq
+	}
+	// Beat keeps the session; usage rides along.
+	Beat struct {
+		N     uint64
+		Hash  uint64 // of the set of tasks the agent was told to run (SetHash)
+		Usage Usage
+	}
+	// BeatAck answers a beat. Resync asks nothing of the agent: the master
+	// sends a full Assign when hashes differ.
+	BeatAck struct {
+		N          uint64
+		BeatMillis int64
+	}
+	// ProbeAsk asks an agent to try to reach another machine; ProbeAnswer
+	// says what came of it.
+	ProbeAsk struct {
+		ID     uint64
+		Target string // host:port
+	}
+	// ProbeAnswer is the answer to ProbeAsk.
+	ProbeAnswer struct {
+		ID    uint64
+		Alive bool // accepted or refused: the machine lives
+	}
+	// Bye says that the agent ends on purpose and comes back (restart, upgrade).
+	Bye struct{}
+)
+
+// Usage is what a node uses now; soft data that is never stored.
+type Usage struct {
+	CPUMilli  int64 // cores in use, in thousandths
+	MemBytes  int64
+	DiskBytes int64
+	Tasks     int64
+	MemTotal  int64
+	DiskTotal int64
+	LoadMilli int64
+}
+
+func (Hello) isMsg()       {}
+func (Welcome) isMsg()     {}
+func (Redirect) isMsg()    {}
+func (Refused) isMsg()     {}
+func (Assign) isMsg()      {}
+func (Report) isMsg()      {}
+func (Ack) isMsg()         {}
+func (Beat) isMsg()        {}
+func (BeatAck) isMsg()     {}
+func (ProbeAsk) isMsg()    {}
+func (ProbeAnswer) isMsg() {}
+func (Bye) isMsg()         {}
