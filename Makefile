@@ -23,7 +23,7 @@ build: ## the one static binary, bin/dcos
 
 test: lint unit sim short ## what CI runs: lint, unit tests, simulator, short integration
 
-lint: imports cross ## formatting, analysers, import rule, command line for other systems
+lint: imports metrics cross ## formatting, analysers, import rule, command line for other systems
 	$$(.ci/tool golangci-lint) run --build-tags $(TAGS) ./...
 
 imports: ## layout, import rule, package kinds, file sizes
