@@ -1,0 +1,188 @@
+package client
+
+import "encoding/json"
+
+// The JSON shapes of /dcos/v1, the API for what DC/OS never had.
+type (
+	// List is one page of a list: Total counts all rows that match, Cursor
+	// (when set) asks for the next page, Index is the state it shows.
+	List[T any] struct {
+		Items  []T    `json:"items"`
+		Total  int    `json:"total"`
+		Cursor string `json:"cursor,omitempty"`
+		Index  uint64 `json:"index"`
+	}
+	// Node is an agent's machine.
+	Node struct {
+		ID          string            `json:"id"`
+		Hostname    string            `json:"hostname"`
+		IP          string            `json:"ip"`
+		State       string            `json:"state"` // active, suspect, lost
+		Why         string            `json:"why,omitempty"`
+		Since       string            `json:"since"`
+		Version     string            `json:"version,omitempty"`
+		Region      string            `json:"region,omitempty"`
+		Zone        string            `json:"zone,omitempty"`
+		Attributes  map[string]string `json:"attributes,omitempty"`
+		Total       Resources         `json:"total"`
+		Allocated   Resources         `json:"allocated"`
+		Free        Resources         `json:"free"`
+		Tasks       int               `json:"tasks"`
+		Isolation   string            `json:"isolation"` // process, container
+		NotEnforced []string          `json:"notEnforced,omitempty"`
+		Usage       *Usage            `json:"usage,omitempty"` // live, from the leader only
+	}
+	// Resources are amounts; memory and disk in MiB.
+	Resources struct {
+		CPUs  float64 `json:"cpus"`
+		Mem   float64 `json:"mem"`
+		Disk  float64 `json:"disk"`
+		GPUs  int64   `json:"gpus"`
+		Ports string  `json:"ports,omitempty"`
+	}
+	// Usage is what a node really uses.
+	Usage struct {
+		CPUs      float64 `json:"cpus"`
+		MemBytes  int64   `json:"memBytes"`
+		DiskBytes int64   `json:"diskBytes"`
+	}
+	// Task is one task, in more detail than Marathon shows.
+	Task struct {
+		ID        string    `json:"id"`
+		App       string    `json:"app"`
+		Instance  string    `json:"instance"`
+		Attempt   int       `json:"attempt"`
+		State     string    `json:"state"` // waiting, placed, staging, starting, running, stopping, finished, failed, killed, error, lost
+		Goal      string    `json:"goal"`  // run, stop
+		Node      string    `json:"node,omitempty"`
+		Hostname  string    `json:"hostname,omitempty"`
+		IP        string    `json:"ip,omitempty"`
+		Ports     []int     `json:"ports,omitempty"`
+		Need      Resources `json:"need"`
+		Version   string    `json:"version"`
+		Reason    string    `json:"reason,omitempty"`
+		Message   string    `json:"message,omitempty"`
+		Exit      *Exit     `json:"exit,omitempty"`
+		CreatedAt string    `json:"createdAt"`
+		PlacedAt  string    `json:"placedAt,omitempty"`
+		StartedAt string    `json:"startedAt,omitempty"`
+		EndedAt   string    `json:"endedAt,omitempty"`
+	}
+	// Exit is how a task's process ended.
+	Exit struct {
+		Code    int  `json:"code"`
+		Signal  int  `json:"signal,omitempty"`
+		OOM     bool `json:"oom,omitempty"`
+		Unknown bool `json:"unknown,omitempty"`
+	}
+	// Service is a row of the services page: an app with its package.
+	Service struct {
+		ID         string    `json:"id"`
+		State      string    `json:"state"` // running, deploying, waiting, suspended, deleting, degraded
+		Why        string    `json:"why,omitempty"`
+		Instances  int       `json:"instances"`
+		Running    int       `json:"running"`
+		Waiting    int       `json:"waiting"`
+		Package    string    `json:"package,omitempty"`
+		PkgVersion string    `json:"packageVersion,omitempty"`
+		Version    string    `json:"version"`
+		Need       Resources `json:"need"`                // per instance
+		Endpoints  []string  `json:"endpoints,omitempty"` // ip:port of running tasks, first port first
+		Deployment string    `json:"deployment,omitempty"`
+	}
+	// ClusterStatus answers dcos cluster status.
+	ClusterStatus struct {
+		ID        string         `json:"id"`
+		Name      string         `json:"name"`
+		Version   string         `json:"version"` // of the master that answers
+		Level     uint64         `json:"featureLevel"`
+		Index     uint64         `json:"index"`
+		Term      uint64         `json:"term"`
+		Leader    string         `json:"leader,omitempty"` // API address
+		Masters   []MasterStatus `json:"masters"`
+		Nodes     map[string]int `json:"nodes"` // by state
+		Tasks     map[string]int `json:"tasks"` // by state
+		Apps      int            `json:"apps"`
+		Total     Resources      `json:"total"`
+		Allocated Resources      `json:"allocated"`
+		Problems  []string       `json:"problems"` // in words, worst first; empty is healthy
+	}
+	// MasterStatus is one master.
+	MasterStatus struct {
+		ID      string `json:"id"`
+		Name    string `json:"name"`
+		API     string `json:"api"`
+		Peer    string `json:"peer"`
+		Voter   bool   `json:"voter"`
+		Leader  bool   `json:"leader"`
+		Alive   bool   `json:"alive"` // as gossip sees it
+		Version string `json:"version,omitempty"`
+	}
+	// Why answers "why does it not run".
+	Why struct {
+		App       string       `json:"app"`
+		Running   int          `json:"running"`
+		Wanted    int          `json:"wanted"`
+		Summary   string       `json:"summary"` // one sentence
+		Details   []string     `json:"details"` // further sentences
+		Funnel    []WhyFilter  `json:"funnel"`  // how many nodes passed each filter
+		Suggest   []string     `json:"suggest"` // what would let it run, smallest change first
+		RetryAt   string       `json:"retryAt,omitempty"`
+		LastError *TaskFailure `json:"lastError,omitempty"`
+	}
+	// WhyFilter is one filter of placement.
+	WhyFilter struct {
+		Filter   string   `json:"filter"`
+		Rejected int      `json:"rejected"`
+		Left     int      `json:"left"`
+		Reasons  []string `json:"reasons,omitempty"` // grouped, with counts
+	}
+	// Event is one frame of /dcos/v1/stream and one row of /dcos/v1/events.
+	// On the stream Seq is the id of the SSE frame ("id:" line) and what
+	// Last-Event-ID resumes from.
+	Event struct {
+		Seq   uint64          `json:"seq"` // log index
+		Time  string          `json:"time"`
+		Topic string          `json:"topic"` // cluster, nodes, services, tasks, packages, deployments
+		Op    string          `json:"op"`    // snapshot (Data: list of all rows), upsert (one row), delete (Key only), reset, ping
+		Key   string          `json:"key,omitempty"`
+		Data  json.RawMessage `json:"data,omitempty"`
+		By    string          `json:"by,omitempty"`   // principal
+		Text  string          `json:"text,omitempty"` // for people
+	}
+	// Problem is the body of every error under /dcos/v1 (RFC 9457).
+	Problem struct {
+		Type   string        `json:"type"`
+		Title  string        `json:"title"`
+		Status int           `json:"status"`
+		Code   string        `json:"code"` // invalid, not_found, conflict, denied, unauthenticated, unavailable, exhausted, unknown_outcome, internal
+		Detail string        `json:"detail"`
+		Hint   string        `json:"hint,omitempty"` // what to do next
+		Fields []FieldErrors `json:"fields,omitempty"`
+	}
+	// Login is the body of POST /acs/api/v1/auth/login and its answer.
+	Login struct {
+		UID      string `json:"uid,omitempty"`
+		Password string `json:"password,omitempty"`
+		Token    string `json:"token,omitempty"` // in the answer; or a one-time login token in the request
+	}
+	// JoinToken is a token as it is shown once, with the command to use it.
+	JoinToken struct {
+		ID      string `json:"id"`
+		Role    string `json:"role"`
+		Token   string `json:"token"`
+		Command string `json:"command"`
+	}
+	// LogLine is one line of a task's log on the SSE log routes.
+	LogLine struct {
+		Offset int64  `json:"offset"`
+		Text   string `json:"text"`
+	}
+	// Version answers /dcos/v1/version and dcos version --json.
+	Version struct {
+		Version string `json:"version"`
+		Commit  string `json:"commit"`
+		Date    string `json:"date"`
+		Level   uint64 `json:"featureLevel"`
+	}
+)
