@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"go/ast"
 	"path"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,9 +19,7 @@ var effectImports = []struct{ path, why string }{
 	{"crypto/rand", "ids and chance come in as arguments"},
 	{"os", "files and processes belong to a shell or an edge package"},
 	{"os/", "files and processes belong to a shell or an edge package"},
-	{"io/fs", "files belong to a shell or an edge package"},
 	{"io/ioutil", "files belong to a shell or an edge package"},
-	{"syscall", "the system belongs to a shell or an edge package"},
 	{"golang.org/x/sys/", "the system belongs to a shell or an edge package"},
 	{"net", "sockets belong to a shell or an edge package (net/netip holds addresses)"},
 	{"net/", "sockets belong to a shell or an edge package"},
@@ -32,8 +31,16 @@ var effectImports = []struct{ path, why string }{
 // valueImports look like effects by their prefix but hold values only.
 var valueImports = []string{"net/netip", "net/url", "net/textproto", "net/mail"}
 
-// clock are the names of package time that read the clock or wait for it.
-var clock = []string{"Now", "Since", "Until", "Sleep", "After", "AfterFunc", "NewTimer", "NewTicker", "Tick"}
+// effectNames are what pure code may not use of packages that also hold plain values.
+var effectNames = []struct {
+	path  string
+	names *regexp.Regexp
+	why   string
+}{
+	{"time", regexp.MustCompile(`^(Now|Since|Until|Sleep|After|AfterFunc|NewTimer|NewTicker|Tick)$`), "time comes in as an argument"},
+	{"io/fs", regexp.MustCompile(`FS$|^(WalkDir|ReadDir|ReadFile|ReadLink|Glob|Stat|Lstat|Sub)$`), "files belong to a shell or an edge package"},
+	{"syscall", regexp.MustCompile(`^([^E]|E[a-z])`), "the system belongs to a shell or an edge package (error numbers are values)"},
+}
 
 // checkKind holds what pure code must not contain. In a step package the files
 // named shell*.go are the shell; in edge, data and test packages all is allowed.
@@ -54,7 +61,7 @@ func checkKind(r row, f *sourceFile) []string {
 			report(spec, "dot import of "+p, "it hides what the code uses")
 		}
 	}
-	timeName := localName(f, "time")
+	uses := localNames(f)
 	ast.Inspect(f.tree, func(n ast.Node) bool {
 		switch n := n.(type) {
 		case *ast.GoStmt:
@@ -62,8 +69,14 @@ func checkKind(r row, f *sourceFile) []string {
 		case *ast.SelectStmt:
 			report(n, "select statement", "its choice is random; events come in as arguments")
 		case *ast.SelectorExpr:
-			if id, ok := n.X.(*ast.Ident); ok && timeName != "" && id.Name == timeName && slices.Contains(clock, n.Sel.Name) {
-				report(n, "time."+n.Sel.Name, "time comes in as an argument")
+			id, ok := n.X.(*ast.Ident)
+			if !ok {
+				break
+			}
+			for _, e := range effectNames {
+				if uses[id.Name] == e.path && e.names.MatchString(n.Sel.Name) {
+					report(n, path.Base(e.path)+"."+n.Sel.Name, e.why)
+				}
 			}
 		case *ast.CallExpr:
 			if sel, ok := n.Fun.(*ast.SelectorExpr); ok && sel.Sel.Name == "Go" && len(n.Args) == 1 {
@@ -87,16 +100,17 @@ func effectOf(p string) string {
 	return ""
 }
 
-// localName is what the file calls an imported package; empty when it does not import it.
-func localName(f *sourceFile, p string) string {
-	spec := f.imports()[p]
-	switch {
-	case spec == nil:
-		return ""
-	case spec.Name != nil:
-		return spec.Name.Name
+// localNames maps what the file calls each imported package to its path.
+func localNames(f *sourceFile) map[string]string {
+	names := make(map[string]string)
+	for p, spec := range f.imports() {
+		if spec.Name != nil {
+			names[spec.Name.Name] = p
+		} else {
+			names[path.Base(p)] = p
+		}
 	}
-	return path.Base(p)
+	return names
 }
 
 // Each source breaks one rule; the finding must name its line and the rule.
@@ -108,6 +122,10 @@ func TestImportsRulesFindEveryBreach(t *testing.T) {
 		{"clock", "pkg/low/a.go", "import \"time\"\nvar x = time.Now()", "pkg/low/a.go:4: time.Now in a pure"},
 		{"renamed clock", "pkg/low/a.go", "import t \"time\"\nvar x = t.Since", "pkg/low/a.go:4: time.Since in a pure"},
 		{"duration is a value", "pkg/low/a.go", "import \"time\"\nvar x = time.Second", ""},
+		{"file", "pkg/low/a.go", "import \"io/fs\"\nvar x fs.FS", "pkg/low/a.go:4: fs.FS in a pure"},
+		{"file error is a value", "pkg/low/a.go", "import \"io/fs\"\nvar x, y = fs.ErrNotExist, fs.ModePerm", ""},
+		{"system call", "pkg/low/a.go", "import \"syscall\"\nvar x = syscall.Kill(1, 9)", "pkg/low/a.go:4: syscall.Kill in a pure"},
+		{"error number is a value", "pkg/low/a.go", "import \"syscall\"\nvar x = syscall.ENOSPC", ""},
 		{"rand", "pkg/low/a.go", "import _ \"math/rand/v2\"", "pkg/low/a.go:3: import of math/rand/v2"},
 		{"crypto rand", "pkg/mid/a.go", "import _ \"crypto/rand\"", "import of crypto/rand in a step"},
 		{"shell may", "pkg/mid/shell_disk.go", "import _ \"os\"", ""},
