@@ -2,6 +2,9 @@ module github.com/dcos-go/dcos
 
 go 1.26.6
 
+// npm packages may contain Go files.
+ignore ./ui/node_modules
+
 require (
 	charm.land/lipgloss/v2 v2.0.6
 	github.com/anishathalye/porcupine v1.3.1
