@@ -70,7 +70,6 @@ vuln: ## known vulnerabilities in what is linked: make vuln VULNDB=/path/to/vuln
 
 release: ## snapshot of the release archives, checksums and SBOM in dist/
 	@.ci/need build release
-	PATH="$$(dirname $$(.ci/tool syft)):$$PATH" STAMP="$$(.ci/stamp)" STAMP_TIME="$$(git log -1 --format=%ct)" \
-		$$(.ci/tool goreleaser) release --snapshot --clean
+	.ci/release
 
 .PHONY: help build test lint imports cross unit sim short integration bench fuzz ui up metrics vuln release
