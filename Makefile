@@ -24,7 +24,8 @@ build: ## the one static binary, bin/dcos
 test: lint unit sim short ## what CI runs: lint, unit tests, simulator, short integration
 
 lint: imports metrics cross ## formatting, analysers, import rule, command line for other systems
-	$$(.ci/tool golangci-lint) run --build-tags $(TAGS) ./...
+	@.ci/need build
+	$$(.ci/tool golangci-lint) run --allow-parallel-runners --build-tags $(TAGS) ./...
 
 imports: ## layout, import rule, package kinds, file sizes
 	go test -count=1 -run '^TestImports' ./integration
