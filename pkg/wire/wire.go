@@ -22,8 +22,10 @@ type Msg interface{ isMsg() }
 type (
 	// Hello opens a session; the agent's first message.
 	Hello struct {
-		Node    dcos.Node // with its boot nonce
-		Cluster string
+		// Versions are the versions of the protocol that the agent speaks.
+		Versions Versions
+		Node     dcos.Node // with its boot nonce
+		Cluster  string
 		// Newest is the highest (Term, Seq) of an assignment the agent has
 		// taken; it refuses lower ones.
 		Term dcos.Term
@@ -40,10 +42,10 @@ type (
 	}
 	// Welcome answers Hello: the session is open.
 	Welcome struct {
+		Version    uint32 // of the protocol; see Negotiate
 		Term       dcos.Term
-		BeatMillis int64 // how often the agent must beat
-		// LevelMin..: the feature level of the cluster.
-		Level uint64
+		BeatMillis int64  // how often the agent must beat
+		Level      uint64 // the feature level of the cluster
 	}
 	// Redirect answers Hello on a master that does not lead.
 	Redirect struct {
@@ -55,14 +57,19 @@ type (
 		Why         string
 		RetryMillis int64
 	}
-	// Assign is what the node shall run. With Full it is all of it: what is not
-	// named must be stopped. Otherwise it changes the set by Run and Stop.
-	// (Term, Seq) grows strictly.
+	// Assign is what the node shall run: it makes or changes the set of tasks
+	// that the agent was told to run. (Term, Seq) grows strictly.
+	//
+	// With Full the set becomes Keep and the tasks of Run together: what is in
+	// neither must be stopped. Otherwise the tasks of Run are added and those
+	// of Stop taken away. A task in Keep that the agent does not hold comes in
+	// the Run of a later message.
 	Assign struct {
 		Term dcos.Term
 		Seq  uint64
 		Full bool
 		Run  []dcos.Launch
+		Keep []TaskRef // only with Full; State is not used
 		Stop []dcos.TaskID
 		// Hash is of the whole set after this message (SetHash).
 		Hash uint64
@@ -71,18 +78,21 @@ type (
 	Report struct {
 		Statuses []dcos.Status
 	}
-	// Ack says that all statuses up to the given ones are in the state.
+	// Ack says that these statuses are in the state, or can never be (stale
+	// ones): the agent forgets them.
 	Ack struct {
 		Seqs []uint64 // of Status.Seq
 	}
 	// Beat keeps the session; usage rides along.
 	Beat struct {
 		N     uint64
+		Term  dcos.Term // with Seq: the newest assignment the agent has taken
+		Seq   uint64
 		Hash  uint64 // of the set of tasks the agent was told to run (SetHash)
 		Usage Usage
 	}
-	// BeatAck answers a beat. Resync asks nothing of the agent: the master
-	// sends a full Assign when hashes differ.
+	// BeatAck answers a beat. When the hash of a beat differs from the master's
+	// at the same (Term, Seq), a full Assign follows.
 	BeatAck struct {
 		N          uint64
 		BeatMillis int64
