@@ -27,6 +27,9 @@ lint: imports metrics cross ## formatting, analysers, import rule, command line 
 	@.ci/need build
 	$$(.ci/tool golangci-lint) run --allow-parallel-runners --build-tags $(TAGS) ./...
 
+fmt: ## format every Go file as the linter wants it
+	$$(.ci/tool golangci-lint) fmt ./...
+
 imports: ## layout, import rule, package kinds, file sizes
 	go test -count=1 -run '^TestImports' ./integration
 
@@ -73,4 +76,4 @@ release: ## snapshot of the release archives, checksums and SBOM in dist/
 	@.ci/need build release
 	.ci/release
 
-.PHONY: help build test lint imports cross unit sim short integration bench fuzz ui up metrics vuln release
+.PHONY: help build test lint fmt imports cross unit sim short integration bench fuzz ui up metrics vuln release
