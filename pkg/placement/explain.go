@@ -1,0 +1,318 @@
+package placement
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/dcos-go/dcos/pkg/dcos"
+	"github.com/dcos-go/dcos/pkg/resource"
+)
+
+// Filter is one thing that a node must satisfy, in the order of the funnel.
+type Filter uint8
+
+// The filters. A node is counted under the first that passes it over.
+const (
+	FilterRole Filter = iota
+	FilterConstraint
+	FilterCPUs
+	FilterMem
+	FilterDisk
+	FilterGPUs
+	FilterPorts
+	FilterInactive
+	FilterImages
+	// Filters is how many there are.
+	Filters
+)
+
+var filterNames = [Filters]string{"role", "constraint", "cpus", "mem", "disk", "gpus", "ports", "inactive", "images"}
+
+// String is the filter's name in JSON.
+func (f Filter) String() string {
+	if f < Filters {
+		return filterNames[f]
+	}
+	return "unknown"
+}
+
+// Reason is why a number of nodes was passed over.
+type Reason struct {
+	Filter     Filter
+	Constraint int    // position in the app's list, -1 when it is none
+	Words      string // "needs 4 cpus, the most that is free on one of them is 2"
+	Nodes      int
+	Examples   []dcos.NodeID // the first few in the order of ids
+}
+
+// Change is one change of the request that would let a task run.
+type Change struct {
+	Filter     Filter
+	Constraint int // to drop; -1 when it is none
+	// To is what the need for a scalar resource may be at most.
+	To    resource.Scalar
+	Words string
+	Nodes int // that would take it then
+}
+
+// Explanation is the view of all nodes on one more task.
+type Explanation struct {
+	Nodes   int // looked at
+	Fit     int // that would take it right now
+	Reasons []Reason
+	// Smallest is the smallest single change that lets it run; nil when it
+	// fits as it is, or when no single change is enough.
+	Smallest *Change
+}
+
+const maxExamples = 3
+
+// Explain looks at all nodes for one more task of the request and changes
+// nothing.
+func (x *Index) Explain(r *Request) Explanation {
+	s := x.search(r, 1)
+	v := s.survey()
+	e := Explanation{Nodes: x.Len(), Fit: v.fit, Reasons: v.reasons()}
+	if v.fit == 0 {
+		e.Smallest = v.smallest()
+	}
+	return e
+}
+
+// survey is what stands in the way on every node.
+type survey struct {
+	s    *search
+	fit  int
+	hits map[obstacle]*hit
+}
+
+// obstacle is a filter; for constraints, one of them.
+type obstacle struct {
+	filter     Filter
+	constraint int
+}
+
+type hit struct {
+	nodes    int // counted under it: it is the first
+	examples []dcos.NodeID
+	most     amounts // free on them
+	ports    int32
+	alone    int     // nodes on which nothing else stands in the way
+	reach    amounts // most free on those
+	reached  int     // nodes that have reach
+	// Of the nodes on which nothing else stands in the way: the most ports,
+	// and how many have as many ports as are needed, whatever their numbers.
+	portsAlone int32
+	loose      int
+}
+
+func (s *search) survey() *survey {
+	v := &survey{s: s, hits: make(map[obstacle]*hit)}
+	var found []obstacle
+	for _, slot := range s.x.order {
+		found = s.obstacles(found[:0], slot)
+		if len(found) == 0 {
+			v.fit++
+			continue
+		}
+		h := v.at(found[0])
+		if h.nodes == 0 {
+			h.most, h.ports = s.x.free[slot], s.x.ports[slot].size
+		}
+		h.nodes++
+		if len(h.examples) < maxExamples {
+			h.examples = append(h.examples, s.x.nodes[slot].ID)
+		}
+		h.most, h.ports = h.most.max(s.x.free[slot]), max(h.ports, s.x.ports[slot].size)
+		if len(found) == 1 {
+			h.aloneOn(found[0].filter, s.x.free[slot])
+			h.portsAlone = max(h.portsAlone, s.x.ports[slot].size)
+			if s.x.ports[slot].size >= s.ports.total {
+				h.loose++
+			}
+		}
+	}
+	return v
+}
+
+func (v *survey) at(o obstacle) *hit {
+	h := v.hits[o]
+	if h == nil {
+		h = &hit{}
+		v.hits[o] = h
+	}
+	return h
+}
+
+func (h *hit) aloneOn(f Filter, free amounts) {
+	h.alone++
+	switch have, reach := free.of(f), h.reach.of(f); {
+	case have > reach || h.alone == 1:
+		h.reach, h.reached = free, 1
+	case have == reach:
+		h.reached++
+	}
+}
+
+func (a amounts) max(b amounts) amounts {
+	return amounts{max(a.cpus, b.cpus), max(a.mem, b.mem), max(a.disk, b.disk), max(a.gpus, b.gpus)}
+}
+
+func (a amounts) of(f Filter) resource.Scalar {
+	switch f {
+	case FilterCPUs:
+		return a.cpus
+	case FilterMem:
+		return a.mem
+	case FilterDisk:
+		return a.disk
+	case FilterGPUs:
+		return resource.Whole(a.gpus)
+	}
+	return 0
+}
+
+// obstacles are all filters that a node fails, in order.
+func (s *search) obstacles(out []obstacle, slot int32) []obstacle {
+	if s.noRole {
+		out = append(out, obstacle{FilterRole, -1})
+	}
+	n := len(out)
+	for i := range s.fixed {
+		if f := &s.fixed[i]; !f.allowed[f.of[slot]+1] {
+			out = append(out, obstacle{FilterConstraint, f.at})
+		}
+	}
+	for i, t := range s.tallies {
+		if !t.allows(s.columns[i][slot]) {
+			out = append(out, obstacle{FilterConstraint, s.fieldAt[i]})
+		}
+	}
+	slices.SortFunc(out[n:], func(a, b obstacle) int { return cmp.Compare(a.constraint, b.constraint) })
+	free := s.x.free[slot]
+	for f := FilterCPUs; f <= FilterGPUs; f++ {
+		if s.need.of(f) > free.of(f) {
+			out = append(out, obstacle{f, -1})
+		}
+	}
+	if s.ports.total > 0 && !s.ports.fits(&s.x.ports[slot]) {
+		out = append(out, obstacle{FilterPorts, -1})
+	}
+	if s.x.status[slot]&statusActive == 0 {
+		out = append(out, obstacle{FilterInactive, -1})
+	}
+	if s.image && s.x.status[slot]&statusImages == 0 {
+		out = append(out, obstacle{FilterImages, -1})
+	}
+	return out
+}
+
+// obstaclesMet are the keys of hits in the order of the funnel.
+func (v *survey) obstaclesMet() []obstacle {
+	out := make([]obstacle, 0, len(v.hits))
+	for o := range v.hits {
+		out = append(out, o)
+	}
+	slices.SortFunc(out, func(a, b obstacle) int {
+		return cmp.Or(cmp.Compare(a.filter, b.filter), cmp.Compare(a.constraint, b.constraint))
+	})
+	return out
+}
+
+func (v *survey) reasons() []Reason {
+	var out []Reason
+	for _, o := range v.obstaclesMet() {
+		h := v.hits[o]
+		out = append(out, Reason{o.filter, o.constraint, v.words(o, h), h.nodes, h.examples})
+	}
+	return out
+}
+
+func (v *survey) words(o obstacle, h *hit) string {
+	switch o.filter {
+	case FilterRole:
+		return "no resources are reserved for the roles it accepts"
+	case FilterConstraint:
+		return "constraint " + v.constraint(o.constraint) + " does not hold there"
+	case FilterPorts:
+		if n := &v.s.ports; n.exacts > 0 {
+			return fmt.Sprintf("host ports %s are not all free there", n.exact)
+		}
+		return fmt.Sprintf("needs %d host ports, the most that are free on one of them is %d", v.s.ports.total, h.ports)
+	case FilterInactive:
+		return "not active"
+	case FilterImages:
+		return "cannot run images: the agent runs without root"
+	}
+	return fmt.Sprintf("needs %s %s, the most that is free on one of them is %s",
+		v.s.need.of(o.filter), unit(o.filter), max(h.most.of(o.filter), 0))
+}
+
+func unit(f Filter) string {
+	switch f {
+	case FilterMem, FilterDisk:
+		return "MiB of " + f.String()
+	}
+	return f.String()
+}
+
+// constraint prints one of the app's constraints.
+func (v *survey) constraint(at int) string { return constraintText(v.s.rules.all[at]) }
+
+func constraintText(c dcos.Constraint) string {
+	parts := []string{c.Field, string(c.Operator)}
+	if c.Value != "" {
+		parts = append(parts, c.Value)
+	}
+	return "[" + strings.Join(parts, " ") + "]"
+}
+
+// smallest weighs the single changes: the least cut of a resource first, then
+// letting go of port numbers, then of a constraint, then of what the operator
+// must do.
+func (v *survey) smallest() *Change {
+	var best *Change
+	var least float64
+	for _, o := range v.obstaclesMet() {
+		h := v.hits[o]
+		if h.alone == 0 {
+			continue
+		}
+		c, weight, ok := v.change(o, h)
+		if ok && (best == nil || weight < least || weight == least && c.Nodes > best.Nodes) {
+			best, least = &c, weight
+		}
+	}
+	return best
+}
+
+func (v *survey) change(o obstacle, h *hit) (c Change, weight float64, ok bool) {
+	c = Change{Filter: o.filter, Constraint: o.constraint, Nodes: h.alone}
+	switch o.filter {
+	case FilterRole:
+		c.Words = "accept unreserved resources (role *)"
+		return c, 2, true
+	case FilterConstraint:
+		c.Words = "drop the constraint " + v.constraint(o.constraint)
+		return c, 3, true
+	case FilterPorts:
+		if v.s.ports.exacts == 0 {
+			c.Words = fmt.Sprintf("ask for %d host ports or fewer", h.portsAlone)
+			return c, 1.5, true
+		}
+		c.Words, c.Nodes = "let the system choose the host ports (requirePorts false)", h.loose
+		return c, 1, h.loose > 0
+	case FilterInactive:
+		c.Words = "bring the agents back that are not active"
+		return c, 4, true
+	case FilterImages:
+		c.Words = "run the agents as root, so that they can run images"
+		return c, 5, true
+	}
+	need := v.s.need.of(o.filter)
+	c.To, c.Nodes = h.reach.of(o.filter), h.reached
+	c.Words = fmt.Sprintf("ask for %s %s instead of %s", c.To, unit(o.filter), need)
+	return c, float64(need-c.To) / float64(need), c.To > 0 || o.filter == FilterGPUs
+}

@@ -1,0 +1,240 @@
+package placement
+
+import (
+	"github.com/dcos-go/dcos/pkg/dcos"
+	"github.com/dcos-go/dcos/pkg/resource"
+)
+
+// Request is a number of equal tasks that look for a place.
+type Request struct {
+	Need         resource.Set   // of each, without ports
+	Ports        []dcos.PortDef // of each
+	RequirePorts bool           // the definitions' numbers are the host ports
+	Rules        *Rules         // nil for none
+	Roles        []string       // accepted roles of resources; none is any
+	Image        bool           // they need a node that runs images
+	// Placed are the nodes of the app's instances that hold a place and are
+	// to keep it, one element per instance.
+	Placed []dcos.NodeID
+	// Wanted is how many instances the app is to have in the end. It is the
+	// measure of "even"; less than what is placed and asked for is raised.
+	Wanted int
+	// Seed scatters the choice of free ports.
+	Seed uint64
+}
+
+// NewRequest is the request of an app's instances.
+func NewRequest(a *dcos.App, rules *Rules) Request {
+	return Request{
+		Need: a.Need, Ports: a.Ports, RequirePorts: a.RequirePorts, Rules: rules, Roles: a.Roles,
+		Image: a.Container != nil && a.Container.Image != "", Wanted: int(a.Instances),
+	}
+}
+
+// Placement is a place for one task.
+type Placement struct {
+	Node  dcos.NodeID
+	Ports []uint16 // in the order of the definitions
+}
+
+// Unplaced says how many tasks found no place, and why.
+type Unplaced struct {
+	Count   int
+	Nodes   int // looked at
+	Reasons []Reason
+}
+
+// spread weighs an app's share on one host or in one zone against the share
+// of a node that stays free. At 16, an app of up to 16 instances is spread as
+// evenly as hosts and zones allow; the larger an app, the more it is packed.
+const spread = 16
+
+// search is the work on one request.
+type search struct {
+	x      *Index
+	need   amounts
+	ports  portNeed
+	image  bool
+	noRole bool
+	rules  *Rules
+	wanted int64
+
+	fixed   []fixedRule
+	tallies []*tally
+	columns [][]int32 // of the tallies, by slot
+	fieldAt []int     // of the tallies: position in the app's list
+
+	onHost   []int32 // instances of the app by slot
+	inZone   []int32 // by zone
+	dominant []int8  // by class
+}
+
+type fixedRule struct {
+	at      int
+	of      []int32
+	allowed []bool
+}
+
+func (x *Index) search(r *Request, asked int) *search {
+	x.sort()
+	s := &search{
+		x: x, need: amountsOf(r.Need), ports: newPortNeed(r), image: r.Image, noRole: !acceptsAny(r.Roles), rules: r.Rules,
+		onHost: make([]int32, len(x.nodes)), inZone: make([]int32, len(x.zoneOf)),
+		dominant: make([]int8, len(x.classes)),
+	}
+	for i := range x.classes {
+		s.dominant[i] = int8(x.classes[i].dominant(s.need))
+	}
+	wanted := max(r.Wanted, len(r.Placed)+asked, 1)
+	s.wanted = int64(wanted)
+	if r.Rules != nil {
+		for i := range r.Rules.fixed {
+			rule := &r.Rules.fixed[i]
+			of, allowed := x.verdict(rule)
+			s.fixed = append(s.fixed, fixedRule{rule.at, of, allowed})
+		}
+		for i := range r.Rules.counted {
+			rule := &r.Rules.counted[i]
+			c := x.column(rule.field)
+			s.tallies = append(s.tallies, newTally(rule, wanted, len(c.values), c.live))
+			s.columns = append(s.columns, c.of)
+			s.fieldAt = append(s.fieldAt, rule.at)
+		}
+	}
+	for _, id := range r.Placed {
+		if slot, ok := x.slots[id]; ok {
+			s.add(slot)
+		}
+	}
+	return s
+}
+
+// acceptsAny says whether unreserved resources will do; no others exist.
+func acceptsAny(roles []string) bool {
+	for _, r := range roles {
+		if r == "*" {
+			return true
+		}
+	}
+	return len(roles) == 0
+}
+
+// add counts one more instance of the app on a node.
+func (s *search) add(slot int32) {
+	s.onHost[slot]++
+	s.inZone[s.x.zone[slot]]++
+	for i, t := range s.tallies {
+		t.add(s.columns[i][slot])
+	}
+}
+
+// hasRoom says whether a node can take one more, rules of counting aside.
+func (s *search) hasRoom(slot int32) bool {
+	f := &s.x.free[slot]
+	if s.need.cpus > f.cpus || s.need.mem > f.mem || s.need.disk > f.disk || s.need.gpus > f.gpus {
+		return false
+	}
+	st := s.x.status[slot]
+	return st&statusActive != 0 && (!s.image || st&statusImages != 0) &&
+		(s.ports.total == 0 || s.ports.fits(&s.x.ports[slot]))
+}
+
+func (s *search) fixedAllow(slot int32) bool {
+	for i := range s.fixed {
+		f := &s.fixed[i]
+		if !f.allowed[f.of[slot]+1] {
+			return false
+		}
+	}
+	return true
+}
+
+// cost is what a node's own state adds to the cost of placing there: the share
+// that stays free (best fit first) and the app's share on the host.
+func (s *search) cost(slot int32) int64 {
+	c := s.x.class[slot]
+	cost := s.x.classes[c].leftover(int(s.dominant[c]), s.x.free[slot], s.need)
+	if n := s.onHost[slot]; n > 0 {
+		cost += spread * int64(n) * 1_000_000 / s.wanted
+	}
+	return cost
+}
+
+// zoneCost is what the app's share in the zone adds.
+func (s *search) zoneCost(zone int32) int64 {
+	return spread * int64(s.inZone[zone]) * 1_000_000 / s.wanted
+}
+
+// Pick finds places for up to n of the tasks and takes them from what is free
+// in the index, so that the next Pick sees them as taken, until Update says
+// what is true. The order of the answer is the order of decision; every
+// decision is the best one after those before it.
+func (x *Index) Pick(r *Request, n int) ([]Placement, Unplaced) {
+	if n <= 0 {
+		return nil, Unplaced{}
+	}
+	s := x.search(r, n)
+	out := make([]Placement, 0, n)
+	if !s.noRole {
+		out = s.place(out, n, r.Seed)
+	}
+	u := Unplaced{Count: n - len(out), Nodes: x.Len()}
+	if u.Count > 0 {
+		u.Reasons = s.survey().reasons()
+	}
+	return out, u
+}
+
+func (s *search) place(out []Placement, n int, seed uint64) []Placement {
+	if n == 1 {
+		slot, ok := s.best()
+		if !ok {
+			return out
+		}
+		return append(out, s.take(slot, seed))
+	}
+	h := s.zonesOfNodes()
+	for len(out) < n {
+		slot, z := h.next()
+		if slot < 0 {
+			break
+		}
+		out = append(out, s.take(slot, mix(seed+uint64(len(out)))))
+		h.placed(z, slot)
+	}
+	return out
+}
+
+// best is the cheapest node for one task.
+func (s *search) best() (best int32, ok bool) {
+	best, least := int32(-1), int64(0)
+	plain := len(s.tallies) == 0
+	for _, slot := range s.x.order {
+		if !s.hasRoom(slot) || !s.fixedAllow(slot) || !plain && !s.countAllow(slot) {
+			continue
+		}
+		cost := s.cost(slot) + s.zoneCost(s.x.zone[slot])
+		if best < 0 || cost < least {
+			best, least = slot, cost
+		}
+	}
+	return best, best >= 0
+}
+
+func (s *search) countAllow(slot int32) bool {
+	for i, t := range s.tallies {
+		if !t.allows(s.columns[i][slot]) {
+			return false
+		}
+	}
+	return true
+}
+
+// take books one task on a node.
+func (s *search) take(slot int32, seed uint64) Placement {
+	x := s.x
+	x.free[slot] = x.free[slot].minus(s.need)
+	p := Placement{Node: x.nodes[slot].ID, Ports: s.ports.pick(&x.ports[slot], mix(seed^uint64(slot)))}
+	s.add(slot)
+	return p
+}
