@@ -26,7 +26,7 @@ const (
 type row struct {
 	level int
 	path  string // below the module
-	kind  string // pure, step, edge, data or test
+	kind  string // pure, step, edge, data or test; top for a name in the top directory
 }
 
 // sourceFile is one parsed Go file of the module.
@@ -73,6 +73,25 @@ func TestImportsOfThisModuleFollowTheTable(t *testing.T) {
 	for _, finding := range checkTree(table, files) {
 		t.Error(finding)
 	}
+	top, err := fs.ReadDir(root, ".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, finding := range checkTop(table, top) {
+		t.Error(finding)
+	}
+}
+
+// checkTop keeps the top directory what a newcomer can take in at one look.
+func checkTop(table map[string]row, entries []fs.DirEntry) []string {
+	var out []string
+	for _, e := range entries {
+		name := e.Name()
+		if _, ok := table["/"+name]; !ok && name[0] != '.' && name != "bin" && name != "dist" {
+			out = append(out, name+": does not belong into the top directory, which integration/levels.txt lists")
+		}
+	}
+	return out
 }
 
 // checkTree holds every rule; each finding names a place, the rule and the reason.
@@ -142,7 +161,7 @@ func checkPackages(files []*sourceFile) []string {
 	return out
 }
 
-// readTable parses levels.txt.
+// readTable parses levels.txt. Packages are keyed by path, names of the top directory by "/" and name.
 func readTable(root fs.FS) (map[string]row, error) {
 	file, err := root.Open("integration/levels.txt")
 	if err != nil {
@@ -157,8 +176,12 @@ func readTable(root fs.FS) (map[string]row, error) {
 		if len(fields) == 0 {
 			continue
 		}
-		if len(fields) != 3 || !slices.Contains([]string{"pure", "step", "edge", "data", "test"}, fields[2]) {
-			return nil, fmt.Errorf("levels.txt:%d: want level, path and kind (pure, step, edge, data, test), got %q", n, text)
+		if len(fields) != 3 || !slices.Contains([]string{"pure", "step", "edge", "data", "test", "top"}, fields[2]) {
+			return nil, fmt.Errorf("levels.txt:%d: want level, path and kind (pure, step, edge, data, test, top), got %q", n, text)
+		}
+		if fields[2] == "top" {
+			table["/"+fields[1]] = row{path: fields[1], kind: "top"}
+			continue
 		}
 		level, err := strconv.Atoi(fields[0])
 		if err != nil {

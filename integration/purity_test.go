@@ -195,6 +195,22 @@ func TestImportsRulesFindALargePackage(t *testing.T) {
 	}
 }
 
+func TestImportsTopDirectoryIsFixed(t *testing.T) {
+	t.Parallel()
+	root := fstest.MapFS{"integration/levels.txt": {Data: []byte("- integration top\n")}, "bin/dcos": {}, ".ci/run": {}, "scratch.go": {}}
+	rows, err := readTable(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	entries, err := root.ReadDir(".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := checkTop(rows, entries); len(got) != 1 || !strings.HasPrefix(got[0], "scratch.go: ") {
+		t.Errorf("got %q, want one finding about scratch.go", got)
+	}
+}
+
 func TestImportsTableRejectsBadLines(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{"0 pkg/low", "x pkg/low pure", "0 pkg/low virtual", "0 pkg/low pure\n1 pkg/low edge"} {
