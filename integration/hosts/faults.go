@@ -101,7 +101,11 @@ func (f faults) ruleset() string {
 		return strings.Compare(a[0]+" "+a[1], b[0]+" "+b[1])
 	})
 	for _, k := range keys {
-		fmt.Fprintf(&b, "iifname %q oifname %q numgen random mod 100 < %d drop\n", k[0], k[1], f.loss[k])
+		some := ""
+		if f.loss[k] < 100 { // nft refuses a comparison that always holds
+			some = fmt.Sprintf("numgen random mod 100 < %d ", f.loss[k])
+		}
+		fmt.Fprintf(&b, "iifname %q oifname %q %sdrop\n", k[0], k[1], some)
 	}
 	b.WriteString("}\n}\n")
 	return b.String()

@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -291,9 +290,13 @@ func (h *Host) ready(ctx context.Context) error {
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		conn, err := (&net.Dialer{Timeout: time.Second}).DialContext(ctx, "tcp", net.JoinHostPort(h.IP(), "22"))
+		short, cancel := context.WithTimeout(ctx, 5*time.Second)
+		conn, err := h.dial(short)
+		cancel()
 		if err == nil {
-			_ = conn.Close()
+			h.mu.Lock()
+			h.conn = conn
+			h.mu.Unlock()
 			break
 		}
 		select {
