@@ -6,12 +6,29 @@
 // left to the image. It must not hold code.
 package packages
 
-import "embed"
+import (
+	"embed"
+	"io/fs"
+)
 
 // Source is what users see as the origin of these packages.
 const Source = "bundled"
 
-// FS holds the packages.
-//
 //go:embed H R
-var FS embed.FS
+var files embed.FS
+
+// Files are the contents of all files by path.
+func Files() map[string][]byte {
+	out := map[string][]byte{}
+	err := fs.WalkDir(files, ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		out[name], err = files.ReadFile(name)
+		return err
+	})
+	if err != nil {
+		panic("packages: read an embedded file: " + err.Error())
+	}
+	return out
+}

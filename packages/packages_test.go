@@ -10,7 +10,7 @@ import (
 
 func load(t *testing.T) *catalog.Catalog {
 	t.Helper()
-	c, err := catalog.Load(packages.Source, packages.FS)
+	c, err := catalog.Load(packages.Source, packages.Files())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,19 +6,18 @@ import (
 	"errors"
 	"strings"
 	"testing"
-	"testing/fstest"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/dcos-go/dcos/pkg/dcos"
 )
 
-func repo(files map[string]string) fstest.MapFS {
-	fs := fstest.MapFS{}
+func repo(files map[string]string) map[string][]byte {
+	out := map[string][]byte{}
 	for name, text := range files {
-		fs[name] = &fstest.MapFile{Data: []byte(text)}
+		out[name] = []byte(text)
 	}
-	return fs
+	return out
 }
 
 func meta(name, version string) string {

@@ -4,9 +4,8 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
+	"maps"
 	"path"
 	"regexp"
 	"slices"
@@ -25,14 +24,18 @@ type Catalog struct {
 
 // Load reads a repository in Universe's source layout:
 // <Initial>/<name>/<release>/{package.json,config.json,marathon.json.mustache,resource.json}.
-// It fails on the first package that is not right, naming the file.
-func Load(source string, repo fs.FS) (*Catalog, error) {
-	dirs, err := fs.Glob(repo, "[A-Z]/*/*")
-	if err != nil {
-		return nil, fmt.Errorf("list packages: %w", err)
+// repo is file contents by path. It fails on the first package that is not
+// right, naming the folder.
+func Load(source string, repo map[string][]byte) (*Catalog, error) {
+	dirs := map[string]bool{}
+	for name := range repo {
+		if strings.Count(name, "/") != 3 {
+			return nil, fmt.Errorf("%w: %s is not at <Initial>/<name>/<release>/<part>", dcos.ErrInvalid, name)
+		}
+		dirs[path.Dir(name)] = true
 	}
 	c := &Catalog{Source: source}
-	for _, dir := range dirs {
+	for _, dir := range slices.Sorted(maps.Keys(dirs)) {
 		p, err := loadRelease(repo, dir)
 		if err != nil {
 			return nil, fmt.Errorf("read package %s: %w", dir, err)
@@ -45,7 +48,7 @@ func Load(source string, repo fs.FS) (*Catalog, error) {
 	return c, nil
 }
 
-func loadRelease(repo fs.FS, dir string) (*Package, error) {
+func loadRelease(repo map[string][]byte, dir string) (*Package, error) {
 	release, err := strconv.ParseInt(path.Base(dir), 10, 64)
 	if err != nil {
 		return nil, fmt.Errorf("%w: the folder's name must be the release number", dcos.ErrInvalid)
@@ -68,20 +71,20 @@ func loadRelease(repo fs.FS, dir string) (*Package, error) {
 	if p.Resource, err = readJSON(repo, dir, "resource.json"); err != nil {
 		return nil, err
 	}
-	template, err := readPart(repo, dir, "marathon.json.mustache")
-	switch {
-	case err == nil:
+	if _, ok := repo[path.Join(dir, "marathon.json.mustache")]; ok {
+		template, err := readPart(repo, dir, "marathon.json.mustache")
+		if err != nil {
+			return nil, err
+		}
 		p.Marathon = &Template{template}
-	case !errors.Is(err, fs.ErrNotExist):
-		return nil, err
 	}
 	return p, p.check()
 }
 
-func readPart(repo fs.FS, dir, name string) ([]byte, error) {
-	b, err := fs.ReadFile(repo, path.Join(dir, name))
-	if err != nil {
-		return nil, err
+func readPart(repo map[string][]byte, dir, name string) ([]byte, error) {
+	b, ok := repo[path.Join(dir, name)]
+	if !ok {
+		return nil, fmt.Errorf("%w: %s is not there", dcos.ErrInvalid, name)
 	}
 	if len(b) > maxDocument {
 		return nil, fmt.Errorf("%w: %s has %d bytes, expected at most %d", dcos.ErrInvalid, name, len(b), maxDocument)
@@ -90,11 +93,11 @@ func readPart(repo fs.FS, dir, name string) ([]byte, error) {
 }
 
 // readJSON reads an optional part; nil when it is not there.
-func readJSON(repo fs.FS, dir, name string) (json.RawMessage, error) {
-	b, err := readPart(repo, dir, name)
-	if errors.Is(err, fs.ErrNotExist) {
+func readJSON(repo map[string][]byte, dir, name string) (json.RawMessage, error) {
+	if _, ok := repo[path.Join(dir, name)]; !ok {
 		return nil, nil
 	}
+	b, err := readPart(repo, dir, name)
 	if err != nil {
 		return nil, err
 	}

@@ -1,0 +1,46 @@
+package api
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+
+	"github.com/dcos-go/dcos/pkg/dcos"
+)
+
+// ReadBody reads a request's body up to its route's limit.
+func ReadBody(r *http.Request) ([]byte, error) {
+	b, err := io.ReadAll(r.Body)
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		return nil, fmt.Errorf("%w: expected at most %d bytes", ErrTooLarge, tooLarge.Limit)
+	case err != nil:
+		return nil, fmt.Errorf("%w: read request body: %w", dcos.ErrInvalid, err)
+	}
+	return b, nil
+}
+
+// ReadJSON decodes a body strictly: unknown fields, wrong types and trailing
+// data are dcos.ErrInvalid and name the field. An empty body leaves into as it is.
+func ReadJSON(r *http.Request, into any) error {
+	b, err := ReadBody(r)
+	if err != nil || len(b) == 0 {
+		return err
+	}
+	return DecodeJSON(b, into)
+}
+
+// WriteJSON answers with a document.
+func WriteJSON(w http.ResponseWriter, status int, body any) {
+	b, err := json.Marshal(body)
+	if err != nil { // only a shape of ours can be at fault
+		WriteProblem(w, nil, fmt.Errorf("encode answer: %w", err))
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_, _ = w.Write(append(b, '\n')) // a client that went away is no error of ours
+}

@@ -1,0 +1,147 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"time"
+
+	"github.com/dcos-go/dcos/pkg/dcos"
+)
+
+// Dialer connects to another machine's API over the mTLS port.
+type Dialer func(ctx context.Context) (net.Conn, error)
+
+// Peer passes requests on to one other machine. Connections are kept for the
+// next request as long as the machine stays the same.
+type Peer struct {
+	proxy     *httputil.ReverseProxy
+	transport *http.Transport
+}
+
+type errKey struct{}
+
+// NewPeer makes a Peer over a dialer.
+func NewPeer(dial Dialer) *Peer {
+	t := &http.Transport{
+		DialContext:           func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx) },
+		MaxIdleConns:          64,
+		MaxIdleConnsPerHost:   64,
+		MaxConnsPerHost:       1024,
+		IdleConnTimeout:       30 * time.Second,
+		ResponseHeaderTimeout: 60 * time.Second,
+		DisableCompression:    true,
+	}
+	p := &Peer{transport: t}
+	p.proxy = &httputil.ReverseProxy{
+		Transport:     t,
+		FlushInterval: -1, // streams pass at once
+		Rewrite: func(r *httputil.ProxyRequest) {
+			r.Out.URL.Scheme, r.Out.URL.Host = "http", "peer"
+			r.Out.Host = r.In.Host
+			r.SetXForwarded()
+		},
+		ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError), // the caller says what went wrong
+		ErrorHandler: func(_ http.ResponseWriter, r *http.Request, err error) {
+			if slot, ok := r.Context().Value(errKey{}).(*error); ok {
+				*slot = err
+			}
+		},
+	}
+	return p
+}
+
+// Pass answers the request through the other machine. The error means that
+// nothing was written; whether the machine acted on the request is unknown
+// when it wraps dcos.ErrUnknown.
+func (p *Peer) Pass(w http.ResponseWriter, r *http.Request) error {
+	var failed error
+	p.proxy.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), errKey{}, &failed)))
+	var dialing *net.OpError
+	var tooLarge *http.MaxBytesError
+	switch {
+	case failed == nil:
+		return nil
+	case errors.As(failed, &tooLarge):
+		return fmt.Errorf("%w: expected at most %d bytes", ErrTooLarge, tooLarge.Limit)
+	case errors.Is(failed, dcos.ErrUnavailable), errors.Is(failed, dcos.ErrDenied), errors.As(failed, &dialing) && dialing.Op == "dial", r.Method == http.MethodGet:
+		return fmt.Errorf("pass on %s %s: %w: %w", r.Method, r.URL.Path, dcos.ErrUnavailable, failed)
+	}
+	return fmt.Errorf("pass on %s %s: %w: %w", r.Method, r.URL.Path, dcos.ErrUnknown, failed)
+}
+
+// Close drops the kept connections.
+func (p *Peer) Close() { p.transport.CloseIdleConnections() }
+
+// Accepter gives the connections of one protocol, such as link.Listener does.
+type Accepter func(ctx context.Context) (net.Conn, error)
+
+// PeerListener makes a net.Listener of an Accepter, for http.Server.
+func PeerListener(ctx context.Context, accept Accepter, addr net.Addr) net.Listener {
+	ctx, cancel := context.WithCancel(ctx)
+	return &peerListener{ctx, cancel, accept, addr}
+}
+
+type peerListener struct {
+	ctx    context.Context //nolint:containedctx // net.Listener's Accept has no argument for it
+	cancel context.CancelFunc
+	accept Accepter
+	addr   net.Addr
+}
+
+// Accept waits for the next connection.
+func (l *peerListener) Accept() (net.Conn, error) {
+	c, err := l.accept(l.ctx)
+	if err != nil && l.ctx.Err() != nil {
+		return nil, net.ErrClosed
+	}
+	return c, err
+}
+
+// Close ends Accept.
+func (l *peerListener) Close() error { l.cancel(); return nil }
+
+// Addr is the port's address.
+func (l *peerListener) Addr() net.Addr { return l.addr }
+
+// Serve runs an HTTP server on a listener until ctx ends, then lets requests
+// finish for a moment. forwarded marks every request as passed on by a master.
+func Serve(ctx context.Context, l net.Listener, h http.Handler, forwarded bool, log *slog.Logger) error {
+	if forwarded {
+		inner := h
+		h = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			inner.ServeHTTP(w, r.WithContext(WithForwarded(r.Context())))
+		})
+	}
+	base, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	srv := &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: 10 * time.Second,
+		ReadTimeout:       0, // bodies are bounded by size and by the handlers; streams have no end
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    64 << 10,
+		BaseContext:       func(net.Listener) context.Context { return base },
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+	done := make(chan error, 1)
+	go func() { done <- srv.Serve(l) }() // ends with the shutdown or close below
+	select {
+	case err := <-done:
+		return fmt.Errorf("serve HTTP on %s: %w", l.Addr(), err)
+	case <-ctx.Done():
+	}
+	stop() // streams end at once
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
+	defer cancel()
+	if err := srv.Shutdown(grace); err != nil {
+		_ = srv.Close() // whoever is left had three seconds
+	}
+	<-done
+	return nil
+}

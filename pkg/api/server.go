@@ -1,0 +1,205 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"path"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/dcos-go/dcos/pkg/auth"
+	"github.com/dcos-go/dcos/pkg/dcos"
+)
+
+// MaxBody is the largest body of a request unless its route says otherwise.
+const MaxBody = 1 << 20
+
+// Authenticator finds out who asks. It answers dcos.ErrUnauthenticated when
+// nobody does or the credential is not good.
+type Authenticator interface {
+	Authenticate(r *http.Request) (auth.Principal, error)
+}
+
+// Leader tells whether this master leads and passes requests on to the one
+// that does.
+type Leader interface {
+	// Leads is true once this master may answer for the cluster.
+	Leads() bool
+	// Forward answers the request through the leader, or fails with
+	// dcos.ErrUnavailable before anything was written.
+	Forward(w http.ResponseWriter, r *http.Request) error
+}
+
+// Config is what a Server needs; all of it is required but Leader, which an
+// agent's own API does not have.
+type Config struct {
+	Table  *Table
+	Auth   Authenticator
+	Leader Leader
+	Log    *slog.Logger
+}
+
+// Server is the HTTP shell.
+type Server struct {
+	c   Config
+	mux *http.ServeMux
+}
+
+// New makes the shell around a table.
+func New(c Config) *Server {
+	s := &Server{c: c, mux: http.NewServeMux()}
+	for i := range c.Table.rows {
+		row := &c.Table.rows[i]
+		s.mux.HandleFunc(row.mux(), func(w http.ResponseWriter, r *http.Request) { s.serve(w, r, row) })
+	}
+	return s
+}
+
+type contextKey int
+
+const (
+	principalKey contextKey = iota
+	forwardedKey
+)
+
+// PrincipalOf is who the request was authenticated as; the zero value on
+// public routes.
+func PrincipalOf(ctx context.Context) auth.Principal {
+	p, _ := ctx.Value(principalKey).(auth.Principal)
+	return p
+}
+
+// WithForwarded marks a request that another master passed on: it is not
+// passed on again. Only the listener for masters does this.
+func WithForwarded(ctx context.Context) context.Context {
+	return context.WithValue(ctx, forwardedKey, true)
+}
+
+// ServeHTTP finds the route, checks the permission, and only then runs it.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	start := time.Now()
+	rec := &recorder{ResponseWriter: w}
+	defer func() {
+		if p := recover(); p != nil {
+			if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) {
+				panic(p) // net/http's own way to end a connection
+			}
+			s.c.Log.Error("handler panicked", "method", r.Method, "path", r.URL.Path, "panic", p, "stack", string(debug.Stack()))
+			if !rec.wrote {
+				WriteProblem(rec, r, errors.New("internal error"))
+			}
+		}
+		s.c.Log.Debug("request", "method", r.Method, "path", r.URL.Path, "status", rec.status, "took", time.Since(start))
+	}()
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	cleanPath(r)
+	if _, pattern := s.mux.Handler(r); pattern == "" {
+		WriteProblem(rec, r, s.noRoute(rec, r))
+		return
+	}
+	s.mux.ServeHTTP(rec, r)
+}
+
+// cleanPath folds double slashes, which DC/OS' command line sends, and drops
+// the trailing one, so that a route has one spelling in the table.
+func cleanPath(r *http.Request) {
+	if p := r.URL.Path; strings.Contains(p, "//") || (len(p) > 1 && strings.HasSuffix(p, "/")) {
+		trailing := strings.HasSuffix(p, "/")
+		r.URL.Path, r.URL.RawPath = path.Clean("/"+p), ""
+		if trailing && r.URL.Path != "/" {
+			r.Header.Set("X-Dcos-Trailing-Slash", "true")
+		}
+	}
+}
+
+// noRoute tells an unknown path from a wrong method, which only the mux knows.
+func (s *Server) noRoute(w http.ResponseWriter, r *http.Request) error {
+	h, _ := s.mux.Handler(r)
+	probe := &recorder{ResponseWriter: discard{http.Header{}}}
+	h.ServeHTTP(probe, r)
+	if probe.status == http.StatusMethodNotAllowed {
+		w.Header()["Allow"] = probe.Header()["Allow"]
+		return fmt.Errorf("%w: %s %s", ErrMethod, r.Method, r.URL.Path)
+	}
+	return fmt.Errorf("%w: %s", ErrNoRoute, r.URL.Path)
+}
+
+func (s *Server) serve(w http.ResponseWriter, r *http.Request, row *entry) {
+	err := s.run(w, r, row)
+	if err == nil {
+		return
+	}
+	row.dialect.WriteError(w, r, err)
+	if status, _, _ := StatusOf(err); status == http.StatusInternalServerError {
+		s.c.Log.Error("request failed", "method", r.Method, "path", r.URL.Path, "err", err)
+	}
+}
+
+// run checks who asks and how much is sent, and only then lets the handler or
+// the leader answer.
+func (s *Server) run(w http.ResponseWriter, r *http.Request, row *entry) error {
+	if row.Access != Public {
+		p, err := s.c.Auth.Authenticate(r)
+		if err != nil {
+			return err
+		}
+		if row.Access == Permitted {
+			if err := auth.Allow(p, row.Need); err != nil {
+				return err
+			}
+		}
+		r = r.WithContext(context.WithValue(r.Context(), principalKey, p))
+	}
+	limit := row.Upload
+	if limit == 0 {
+		limit = MaxBody
+	}
+	if r.ContentLength > limit {
+		return fmt.Errorf("%w: %d bytes, expected at most %d", ErrTooLarge, r.ContentLength, limit)
+	}
+	r.Body = http.MaxBytesReader(w, r.Body, limit)
+	if row.Place == LeaderOnly && s.c.Leader != nil && !s.c.Leader.Leads() {
+		if forwarded, _ := r.Context().Value(forwardedKey).(bool); forwarded {
+			return fmt.Errorf("pass on %s %s a second time: %w", r.Method, r.URL.Path, dcos.NotLeader{})
+		}
+		return s.c.Leader.Forward(w, r)
+	}
+	row.Handler(w, r)
+	return nil
+}
+
+type discard struct{ h http.Header }
+
+func (d discard) Header() http.Header         { return d.h }
+func (d discard) Write(p []byte) (int, error) { return len(p), nil }
+func (d discard) WriteHeader(int)             {}
+
+// recorder remembers what was answered, for the log and for panics.
+type recorder struct {
+	http.ResponseWriter
+	status int
+	wrote  bool
+}
+
+// WriteHeader remembers the status.
+func (r *recorder) WriteHeader(status int) {
+	if !r.wrote {
+		r.status, r.wrote = status, true
+	}
+	r.ResponseWriter.WriteHeader(status)
+}
+
+// Write remembers that something was written.
+func (r *recorder) Write(p []byte) (int, error) {
+	if !r.wrote {
+		r.status, r.wrote = http.StatusOK, true
+	}
+	return r.ResponseWriter.Write(p)
+}
+
+// Unwrap lets http.ResponseController reach flushing and deadlines.
+func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
