@@ -98,6 +98,10 @@ type Task struct {
 	PlacedAt  Time `cbor:"17,keyasint,omitempty"`
 	StartedAt Time `cbor:"18,keyasint,omitempty"` // when it was first running
 	EndedAt   Time `cbor:"19,keyasint,omitempty"`
+
+	// Final says that the instance does not go on from this task: a final
+	// stop ended it, or a later attempt has taken over.
+	Final bool `cbor:"20,keyasint,omitempty"`
 }
 
 // Live says that the task holds or will hold resources: placed, not ended.

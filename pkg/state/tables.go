@@ -1,9 +1,10 @@
 package state
 
 import (
+	"cmp"
 	"fmt"
-	"io"
 	"iter"
+	"math"
 
 	"github.com/tidwall/btree"
 
@@ -26,14 +27,21 @@ func (t *table[T]) All() iter.Seq[*T] {
 	}
 }
 
+// copy shares all rows; the first write to either side copies what it touches.
+func (t *table[T]) copy() table[T] { return table[T]{*t.rows.Copy()} }
+
+// tables is the whole state. What is above the line is rows: they are hashed
+// and written to snapshots. What is below is derived from them, kept up by the
+// same functions that write rows, and rebuilt by restore.
 type tables struct {
 	index dcos.Index
 	time  dcos.Time
-	hash  uint64
+	sum   rowSum
 
 	cluster     dcos.ClusterInfo
 	masters     table[dcos.Master]
 	nodes       table[dcos.Node]
+	versions    *btree.BTreeG[*dcos.App] // by id, then version
 	apps        table[AppRow]
 	tasks       table[dcos.Task]
 	deployments table[dcos.Deployment]
@@ -41,23 +49,124 @@ type tables struct {
 	users       table[dcos.User]
 	tokens      table[dcos.JoinToken]
 	audit       table[AuditRow]
+	proposers   table[proposerRow]
+	done        table[doneRow]
+	parts       table[partsRow]
+
+	// ---- derived ----
+
+	instances  *btree.BTreeG[*dcos.Task] // newest of each wanted instance, by app and ordinal
+	ended      *btree.BTreeG[*dcos.Task] // over and done with, by app, newest first
+	byNode     *btree.BTreeG[*dcos.Task] // live, by node and id
+	waiting    btree.Map[dcos.AppID, int]
+	ledger     btree.Map[dcos.NodeID, *holding]
+	shrunk     btree.Map[dcos.NodeID, struct{}] // nodes that hold more than they say they have
+	servicePts btree.Map[uint16, int]           // service ports in the managed range, with how many definitions name them
+	deployOf   btree.Map[dcos.AppID, *dcos.Deployment]
 }
 
-func newTables() *tables { return &tables{} }
+func newTables() *tables {
+	return &tables{
+		versions:  newTree(lessVersion),
+		instances: newTree(lessInstance),
+		ended:     newTree(lessEnded),
+		byNode:    newTree(lessOnNode),
+	}
+}
+
+// newTree has no locks: one goroutine writes, and what others read is a copy
+// that nobody writes.
+func newTree[T any](less func(a, b T) bool) *btree.BTreeG[T] {
+	return btree.NewBTreeGOptions(less, btree.Options{NoLocks: true})
+}
+
+func lessVersion(a, b *dcos.App) bool {
+	return cmp.Or(cmp.Compare(a.ID, b.ID), cmp.Compare(a.Version, b.Version)) < 0
+}
+
+func lessInstance(a, b *dcos.Task) bool {
+	return cmp.Or(cmp.Compare(a.App, b.App), cmp.Compare(a.Ordinal, b.Ordinal)) < 0
+}
+
+func lessEnded(a, b *dcos.Task) bool {
+	if c := cmp.Or(cmp.Compare(a.App, b.App), cmp.Compare(b.EndedAt, a.EndedAt)); c != 0 {
+		return c < 0
+	}
+	return a.ID < b.ID
+}
+
+func lessOnNode(a, b *dcos.Task) bool {
+	if c := cmp.Compare(a.Node, b.Node); c != 0 {
+		return c < 0
+	}
+	return a.ID < b.ID
+}
+
+// copy costs the same at any size.
+func (t *tables) copy() *tables {
+	c := *t
+	c.masters, c.nodes, c.apps, c.tasks = t.masters.copy(), t.nodes.copy(), t.apps.copy(), t.tasks.copy()
+	c.deployments, c.packages, c.users = t.deployments.copy(), t.packages.copy(), t.users.copy()
+	c.tokens, c.audit = t.tokens.copy(), t.audit.copy()
+	c.proposers, c.done, c.parts = t.proposers.copy(), t.done.copy(), t.parts.copy()
+	c.versions, c.instances, c.ended, c.byNode = t.versions.Copy(), t.instances.Copy(), t.ended.Copy(), t.byNode.Copy()
+	c.waiting, c.ledger, c.shrunk = *t.waiting.Copy(), *t.ledger.Copy(), *t.shrunk.Copy()
+	c.servicePts, c.deployOf = *t.servicePts.Copy(), *t.deployOf.Copy()
+	return &c
+}
 
 func masterKey(id dcos.MasterID) string { return fmt.Sprintf("%016x", uint64(id)) }
 
-func (t *tables) copy() *tables                                      { c := *t; return &c }
-func (t *tables) free(dcos.NodeID) (resource.Set, bool)              { return resource.Set{}, false }
-func (t *tables) appAt(dcos.AppID, dcos.Version) (*dcos.App, bool)   { return nil, false }
-func (t *tables) appVersions(dcos.AppID) iter.Seq[*dcos.App]         { return func(func(*dcos.App) bool) {} }
-func (t *tables) tasksOf(dcos.AppID) iter.Seq[*dcos.Task]            { return func(func(*dcos.Task) bool) {} }
-func (t *tables) endedOf(dcos.AppID) iter.Seq[*dcos.Task]            { return func(func(*dcos.Task) bool) {} }
-func (t *tables) tasksOn(dcos.NodeID) iter.Seq[*dcos.Task]           { return func(func(*dcos.Task) bool) {} }
-func (t *tables) waitingApps() iter.Seq2[dcos.AppID, int]            { return func(func(dcos.AppID, int) bool) {} }
-func (t *tables) deploymentOf(dcos.AppID) (*dcos.Deployment, bool)   { return nil, false }
-func (t *tables) apply(dcos.Index, []byte) (Commit, []Result, error) { return Commit{}, nil, nil }
-func (t *tables) writeSnapshot(io.Writer) error                      { return nil }
-func restore(io.Reader) (*Store, error)                              { return nil, nil }
-func encodeEntry(at dcos.Time, proposals [][]byte) []byte            { return nil }
-func encodeProposal(p Proposal) ([]byte, error)                      { return nil, nil }
+func (t *tables) free(id dcos.NodeID) (resource.Set, bool) {
+	n, ok := t.nodes.Get(string(id))
+	if !ok {
+		return resource.Set{}, false
+	}
+	h, ok := t.ledger.Get(id)
+	if !ok {
+		return n.Total, true
+	}
+	return n.Total.Minus(h.set), true
+}
+
+func (t *tables) appAt(id dcos.AppID, at dcos.Version) (*dcos.App, bool) {
+	return t.versions.Get(&dcos.App{ID: id, Version: at})
+}
+
+func (t *tables) appVersions(id dcos.AppID) iter.Seq[*dcos.App] {
+	return func(yield func(*dcos.App) bool) {
+		t.versions.Descend(&dcos.App{ID: id, Version: math.MaxInt64}, func(a *dcos.App) bool {
+			return a.ID == id && yield(a)
+		})
+	}
+}
+
+func (t *tables) tasksOf(id dcos.AppID) iter.Seq[*dcos.Task] {
+	return func(yield func(*dcos.Task) bool) {
+		t.instances.Ascend(&dcos.Task{App: id}, func(k *dcos.Task) bool {
+			return k.App == id && yield(k)
+		})
+	}
+}
+
+func (t *tables) endedOf(id dcos.AppID) iter.Seq[*dcos.Task] {
+	return func(yield func(*dcos.Task) bool) {
+		t.ended.Ascend(&dcos.Task{App: id, EndedAt: math.MaxInt64}, func(k *dcos.Task) bool {
+			return k.App == id && yield(k)
+		})
+	}
+}
+
+func (t *tables) tasksOn(id dcos.NodeID) iter.Seq[*dcos.Task] {
+	return func(yield func(*dcos.Task) bool) {
+		t.byNode.Ascend(&dcos.Task{Node: id}, func(k *dcos.Task) bool {
+			return k.Node == id && yield(k)
+		})
+	}
+}
+
+func (t *tables) waitingApps() iter.Seq2[dcos.AppID, int] {
+	return func(yield func(dcos.AppID, int) bool) { t.waiting.Scan(yield) }
+}
+
+func (t *tables) deploymentOf(id dcos.AppID) (*dcos.Deployment, bool) { return t.deployOf.Get(id) }

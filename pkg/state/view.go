@@ -75,7 +75,7 @@ func (v View) Index() dcos.Index { return v.t.index }
 func (v View) Time() dcos.Time { return v.t.time }
 
 // Hash is the multiset hash over all rows: equal for equal states.
-func (v View) Hash() uint64 { return v.t.hash }
+func (v View) Hash() uint64 { return v.t.sum.Lo }
 
 // Cluster is what the cluster knows of itself; ok is false before InitCluster.
 func (v View) Cluster() (dcos.ClusterInfo, bool) { return v.t.cluster, v.t.cluster.ID != "" }

@@ -1,0 +1,77 @@
+package state
+
+import (
+	"fmt"
+
+	"github.com/dcos-go/dcos/pkg/dcos"
+)
+
+func (x *txn) setCluster(info dcos.ClusterInfo) {
+	var before any
+	if x.t.cluster.ID != "" {
+		old := x.t.cluster
+		before = &old
+	}
+	x.t.cluster = info
+	x.note(TableCluster, "", before, &info)
+}
+
+func (x *txn) initCluster(c InitCluster) error {
+	info := c.Info
+	switch {
+	case x.t.cluster.ID != "":
+		return fmt.Errorf("%w: the cluster exists already, its id is %s", dcos.ErrConflict, x.t.cluster.ID)
+	case info.ID == "" || len(info.ID) > maxName || len(info.Name) > maxName:
+		return fmt.Errorf("%w: a cluster needs an id, and id and name of at most %d bytes", dcos.ErrInvalid, maxName)
+	}
+	info.Level = max(info.Level, 1)
+	if err := checkLevel(info.Level); err != nil {
+		x.stop = err
+		return err
+	}
+	info.CreatedAt = x.t.time
+	x.setCluster(info)
+	return nil
+}
+
+// raiseLevel stops a build that does not know the new level: a master that
+// never said which level it supports can be taken by surprise.
+func (x *txn) raiseLevel(c RaiseLevel) error {
+	info := x.t.cluster
+	switch {
+	case info.ID == "":
+		return fmt.Errorf("%w: there is no cluster yet", dcos.ErrConflict)
+	case c.Level < info.Level:
+		return fmt.Errorf("%w: the feature level is %d and never goes down", dcos.ErrConflict, info.Level)
+	case c.Level == info.Level:
+		return nil
+	}
+	for m := range x.t.masters.All() {
+		if m.Level < c.Level {
+			return fmt.Errorf("%w: master %s supports feature level %d, not %d: upgrade it first", dcos.ErrConflict, m.Name, m.Level, c.Level)
+		}
+	}
+	if err := checkLevel(c.Level); err != nil {
+		x.stop = err
+		return err
+	}
+	info.Level = c.Level
+	x.setCluster(info)
+	return nil
+}
+
+func (x *txn) putMaster(c PutMaster) error {
+	m := c.Master
+	switch {
+	case m.ID == 0:
+		return fmt.Errorf("%w: a master's id is not 0", dcos.ErrInvalid)
+	case len(m.Name) > maxName || len(m.Peer) > maxName || len(m.API) > maxName || len(m.Version) > maxName:
+		return fmt.Errorf("%w: name, addresses and version of master %s have at most %d bytes each", dcos.ErrInvalid, masterKey(m.ID), maxName)
+	}
+	m.Joined = x.t.time
+	if old, ok := x.t.masters.Get(masterKey(m.ID)); ok {
+		m.Joined = old.Joined
+	}
+	put(x, TableMasters, &x.t.masters, masterKey(m.ID), &m)
+	return nil
+}

@@ -1,0 +1,158 @@
+package state
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/dcos-go/dcos/pkg/dcos"
+	"github.com/dcos-go/dcos/pkg/resource"
+)
+
+// The rows that name others or carry indexes with them.
+
+var clusterKind = rowKind{
+	table: TableCluster,
+	rows: func(t *tables) int {
+		if t.cluster.ID == "" {
+			return 0
+		}
+		return 1
+	},
+	write: func(t *tables, w *snapshotWriter) {
+		if t.cluster.ID != "" {
+			w.row(TableCluster, "", &t.cluster)
+		}
+	},
+	read: func(t *tables, _ string, body []byte) (any, error) {
+		row, err := decodeRow[dcos.ClusterInfo](body)
+		if err != nil {
+			return nil, err
+		}
+		if row.ID == "" || t.cluster.ID != "" {
+			return nil, fmt.Errorf("the cluster has one row and an id")
+		}
+		t.cluster = *row
+		return row, nil
+	},
+}
+
+var versionKind = rowKind{
+	table: TableVersions,
+	rows:  func(t *tables) int { return t.versions.Len() },
+	write: func(t *tables, w *snapshotWriter) {
+		t.versions.Scan(func(a *dcos.App) bool { return w.row(TableVersions, "", a) })
+	},
+	read: func(t *tables, _ string, body []byte) (any, error) {
+		a, err := decodeRow[dcos.App](body)
+		if err != nil {
+			return nil, err
+		}
+		if last, ok := t.versions.Max(); ok {
+			if !lessVersion(last, a) {
+				return nil, fmt.Errorf("version %s of app %s is not in order", a.Version, a.ID)
+			}
+			if last.ID == a.ID {
+				a.ID = last.ID
+			}
+		}
+		t.versions.Load(a)
+		return a, nil
+	},
+}
+
+var appKind = rowKind{
+	table: TableApps,
+	rows:  func(t *tables) int { return t.apps.rows.Len() },
+	write: func(t *tables, w *snapshotWriter) {
+		t.apps.rows.Scan(func(_ string, row *AppRow) bool { return w.row(TableApps, "", row) })
+	},
+	read: func(t *tables, _ string, body []byte) (any, error) {
+		r, err := decodeRow[appRowWire](body)
+		if err != nil {
+			return nil, err
+		}
+		app, ok := t.appAt(r.App, r.Version)
+		if !ok {
+			return nil, fmt.Errorf("app %s names version %s, which is not there", r.App, r.Version)
+		}
+		row := &AppRow{
+			App: app, Incarnation: r.Incarnation, NextOrdinal: r.NextOrdinal, Deleting: r.Deleting,
+			Backoff: r.Backoff, LastFailure: r.LastFailure, RestartAt: r.RestartAt,
+		}
+		if err := appendRow(&t.apps, string(app.ID), row); err != nil {
+			return nil, err
+		}
+		t.reindexApp(nil, row)
+		return row, nil
+	},
+}
+
+var taskKind = rowKind{
+	table: TableTasks,
+	rows:  func(t *tables) int { return t.tasks.rows.Len() },
+	write: func(t *tables, w *snapshotWriter) {
+		t.tasks.rows.Scan(func(_ string, k *dcos.Task) bool { return w.row(TableTasks, "", k) })
+	},
+	read: func(t *tables, _ string, body []byte) (any, error) {
+		k, err := decodeRow[dcos.Task](body)
+		if err != nil {
+			return nil, err
+		}
+		if err := t.share(k); err != nil {
+			return nil, err
+		}
+		if err := appendRow(&t.tasks, string(k.ID), k); err != nil {
+			return nil, err
+		}
+		if twin, ok := t.instances.Get(k); ok && !history(k) {
+			return nil, fmt.Errorf("tasks %s and %s are both the newest of one instance", twin.ID, k.ID)
+		}
+		t.reindex(nil, k)
+		if k.Live() {
+			t.markShrunk(k.Node)
+		}
+		return k, nil
+	},
+}
+
+// share makes a task that was read use the texts that others hold already, and
+// checks what it names.
+func (t *tables) share(k *dcos.Task) error {
+	row, ok := t.apps.Get(string(k.App))
+	if !ok {
+		return fmt.Errorf("task %s names app %s, which is not there", k.ID, k.App)
+	}
+	k.App, k.Reason = row.App.ID, shared(k.Reason)
+	if k.Node != "" {
+		n, ok := t.nodes.Get(string(k.Node))
+		switch {
+		case ok:
+			k.Node = n.ID
+		case k.Live():
+			return fmt.Errorf("task %s is live on node %s, which is not there", k.ID, k.Node)
+		}
+	}
+	if !slices.Equal(resource.NewRanges(k.Need.Ports...), k.Need.Ports) {
+		return fmt.Errorf("task %s: ports %s are not sorted, disjoint ranges", k.ID, k.Need.Ports)
+	}
+	return nil
+}
+
+var deploymentKind = rowKind{
+	table: TableDeployments,
+	rows:  func(t *tables) int { return t.deployments.rows.Len() },
+	write: func(t *tables, w *snapshotWriter) {
+		t.deployments.rows.Scan(func(_ string, d *dcos.Deployment) bool { return w.row(TableDeployments, "", d) })
+	},
+	read: func(t *tables, _ string, body []byte) (any, error) {
+		d, err := decodeRow[dcos.Deployment](body)
+		if err != nil {
+			return nil, err
+		}
+		if twin, ok := t.deployOf.Get(d.App); ok {
+			return nil, fmt.Errorf("deployments %s and %s both hold app %s", twin.ID, d.ID, d.App)
+		}
+		t.deployOf.Set(d.App, d)
+		return d, appendRow(&t.deployments, string(d.ID), d)
+	},
+}
