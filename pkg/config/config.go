@@ -53,6 +53,7 @@ type Config struct {
 	ParallelStarts  int      `json:"parallel_starts" default:"8" roles:"agent,dev" doc:"Tasks that are started at the same time."`
 	LogLevel        string   `json:"log_level" default:"info" roles:"master,agent,dev" doc:"Least level of the log: debug, info, warn or error."`
 	LogFormat       string   `json:"log_format" default:"text" roles:"master,agent,dev" doc:"Form of the log lines: text or json."`
+	WithAgent       bool     `json:"with_agent" roles:"master" doc:"Run an agent in the same process: the machine is master and agent."`
 	With            []string `json:"with" roles:"dev" doc:"Packages that dev installs once it is up."`
 	MetricsDisabled bool     `json:"metrics_disabled" roles:"master,agent" doc:"Do not serve /metrics."`
 }

@@ -1,0 +1,141 @@
+package installer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// unitFile is the systemd unit. KillMode=process and Delegate keep tasks
+// running while the agent restarts; the shims sit in cgroups of their own.
+func unitFile(o Options, p Paths) string {
+	return fmt.Sprintf(`[Unit]
+Description=dcos %s
+Documentation=https://github.com/dcos-go/dcos
+After=network-online.target
+Wants=network-online.target
+
+[Service]
+Type=notify
+NotifyAccess=main
+ExecStart=%s %s --config %s
+KillMode=process
+Delegate=yes
+Restart=always
+RestartSec=1
+TimeoutStartSec=120
+TimeoutStopSec=30
+LimitNOFILE=1048576
+TasksMax=infinity
+OOMScoreAdjust=-500
+
+[Install]
+WantedBy=multi-user.target
+`, o.Role, p.Binary, o.process(), filepath.Join(p.ConfigDir, "config.yaml"))
+}
+
+type unitStatus struct {
+	loaded, active, enabled bool
+	text                    string // what the process says of itself
+	result                  string
+}
+
+func unitState(ctx context.Context, m Machine) (unitStatus, error) {
+	out, err := m.Systemctl(ctx, "show", Unit, "--property=LoadState,ActiveState,UnitFileState,StatusText,Result,NeedDaemonReload")
+	if err != nil {
+		return unitStatus{}, nil //nolint:nilerr // without systemd there is no unit; preflight says so
+	}
+	var s unitStatus
+	for _, line := range strings.Split(out, "\n") {
+		k, v, _ := strings.Cut(strings.TrimSpace(line), "=")
+		switch k {
+		case "LoadState":
+			s.loaded = v == "loaded"
+		case "ActiveState":
+			s.active = v == "active" || v == "activating" || v == "reloading"
+		case "UnitFileState":
+			s.enabled = v == "enabled"
+		case "StatusText":
+			s.text = v
+		case "Result":
+			s.result = v
+		}
+	}
+	return s, nil
+}
+
+func startStep(m Machine, changed *bool) step {
+	return step{
+		name: "start",
+		done: func(ctx context.Context) (bool, string, error) {
+			s, err := unitState(ctx, m)
+			return !*changed && s.active && s.enabled, Unit + " is running", err
+		},
+		do: func(ctx context.Context) (string, error) {
+			for _, args := range [][]string{{"daemon-reload"}, {"enable", Unit}, {"restart", "--no-block", Unit}} {
+				if out, err := m.Systemctl(ctx, args...); err != nil {
+					return "", fmt.Errorf("systemctl %s: %w: %s", strings.Join(args, " "), err, out)
+				}
+			}
+			return Unit + " started", nil
+		},
+	}
+}
+
+// Healthy is how the status that a process gives to systemd begins once it does
+// its work: a master when the cluster has a leader, an agent when its session
+// is open.
+const Healthy = "healthy"
+
+func healthyStep(m Machine, o Options, p Paths) step {
+	check := func(ctx context.Context) (unitStatus, bool, error) {
+		s, err := unitState(ctx, m)
+		return s, s.active && strings.HasPrefix(s.text, Healthy), err
+	}
+	return step{
+		name: "healthy",
+		done: func(ctx context.Context) (bool, string, error) {
+			s, ok, err := check(ctx)
+			if ok && err == nil {
+				err = dropToken(p)
+			}
+			return ok, s.text, err
+		},
+		do: func(ctx context.Context) (string, error) {
+			wait := o.Wait
+			if wait == 0 {
+				wait = 90 * time.Second
+			}
+			ctx, cancel := context.WithTimeout(ctx, wait)
+			defer cancel()
+			last := "it has not said anything"
+			for {
+				s, ok, err := check(ctx)
+				if err != nil {
+					return "", err
+				}
+				if ok {
+					return s.text, dropToken(p)
+				}
+				if s.text != "" {
+					last = s.text
+				}
+				if pause(ctx, 100*time.Millisecond) != nil {
+					return "", fmt.Errorf("not healthy after %s: %s; look into `journalctl -u dcos`, mend it, and run install again", wait, last)
+				}
+			}
+		},
+	}
+}
+
+func dropToken(p Paths) error {
+	if err := os.Remove(tokenFile(p)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove the used token: %w", err)
+	}
+	return nil
+}
