@@ -96,10 +96,13 @@ func (o Options) configFile(p Paths) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("write configuration: %w", err)
 	}
-	return append([]byte("# Written by dcos install. `dcos config reference` explains every key.\n"), b...), nil
+	return append([]byte(roleLine+o.Role+"\n# Written by dcos install. `dcos config reference` explains every key.\n"), b...), nil
 }
 
 func tokenFile(p Paths) string { return filepath.Join(p.ConfigDir, "join-token") }
+
+// roleLine begins the configuration, so that a second install knows the first.
+const roleLine = "# Role of this machine: "
 
 // sameRole refuses to turn an installed machine into something else: its data
 // would not fit.
@@ -111,16 +114,11 @@ func sameRole(p Paths, conf []byte) error {
 	if err != nil {
 		return fmt.Errorf("read the present configuration: %w", err)
 	}
-	has := func(b []byte, key string) bool { return bytes.Contains(b, []byte("\n"+key+": ")) }
-	unit, err := os.ReadFile(filepath.Join(p.UnitDir, Unit))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("read the present unit: %w", err)
-	}
-	if has(old, "bootstrap") != has(conf, "bootstrap") || has(old, "with_agent") != has(conf, "with_agent") {
+	was, _, _ := bytes.Cut(old, []byte("\n"))
+	will, _, _ := bytes.Cut(conf, []byte("\n"))
+	boots := func(b []byte) bool { return bytes.Contains(b, []byte("\nbootstrap: ")) }
+	if !bytes.Equal(was, will) || boots(old) != boots(conf) {
 		return errors.New("this machine is installed in another role or for another cluster: run `dcos uninstall` first")
-	}
-	if isAgent := bytes.Contains(unit, []byte(" agent ")); len(unit) > 0 && isAgent != has(conf, "join") && isAgent {
-		return errors.New("this machine is installed as an agent: run `dcos uninstall` first")
 	}
 	return nil
 }
