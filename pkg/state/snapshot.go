@@ -65,7 +65,8 @@ func (w *snapshotWriter) row(table Table, key string, row any) bool {
 type rowKind struct {
 	table Table
 	rows  func(t *tables) int
-	write func(t *tables, w *snapshotWriter)
+	// scan gives the rows in order, with the key where the row does not say it.
+	scan func(t *tables, yield func(key string, row any) bool)
 	// read decodes one row and adds it to t and to its indexes; the rows of
 	// the kinds before are there already. Its answer is hashed.
 	read func(t *tables, key string, body []byte) (row any, err error)
@@ -112,7 +113,7 @@ func (t *tables) writeSnapshot(to io.Writer) error {
 	w.write([]byte(snapshotMagic))
 	w.frame(encodeRow(header))
 	for _, k := range rowKinds {
-		k.write(t, w)
+		k.scan(t, func(key string, row any) bool { return w.row(k.table, key, row) })
 	}
 	w.frame(nil)
 	w.write(w.hash.Sum(nil))
@@ -131,12 +132,12 @@ func plainKind[T any](name Table, of func(*tables) *table[T], keyOf func(*T) str
 	return rowKind{
 		table: name,
 		rows:  func(t *tables) int { return of(t).rows.Len() },
-		write: func(t *tables, w *snapshotWriter) {
+		scan: func(t *tables, yield func(string, any) bool) {
 			of(t).rows.Scan(func(key string, row *T) bool {
 				if keyOf != nil {
 					key = ""
 				}
-				return w.row(name, key, row)
+				return yield(key, row)
 			})
 		},
 		read: func(t *tables, key string, body []byte) (any, error) {

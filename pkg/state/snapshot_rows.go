@@ -18,9 +18,9 @@ var clusterKind = rowKind{
 		}
 		return 1
 	},
-	write: func(t *tables, w *snapshotWriter) {
+	scan: func(t *tables, yield func(string, any) bool) {
 		if t.cluster.ID != "" {
-			w.row(TableCluster, "", &t.cluster)
+			yield("", &t.cluster)
 		}
 	},
 	read: func(t *tables, _ string, body []byte) (any, error) {
@@ -39,8 +39,8 @@ var clusterKind = rowKind{
 var versionKind = rowKind{
 	table: TableVersions,
 	rows:  func(t *tables) int { return t.versions.Len() },
-	write: func(t *tables, w *snapshotWriter) {
-		t.versions.Scan(func(a *dcos.App) bool { return w.row(TableVersions, "", a) })
+	scan: func(t *tables, yield func(string, any) bool) {
+		t.versions.Scan(func(a *dcos.App) bool { return yield("", a) })
 	},
 	read: func(t *tables, _ string, body []byte) (any, error) {
 		a, err := decodeRow[dcos.App](body)
@@ -63,8 +63,8 @@ var versionKind = rowKind{
 var appKind = rowKind{
 	table: TableApps,
 	rows:  func(t *tables) int { return t.apps.rows.Len() },
-	write: func(t *tables, w *snapshotWriter) {
-		t.apps.rows.Scan(func(_ string, row *AppRow) bool { return w.row(TableApps, "", row) })
+	scan: func(t *tables, yield func(string, any) bool) {
+		t.apps.rows.Scan(func(_ string, row *AppRow) bool { return yield("", row) })
 	},
 	read: func(t *tables, _ string, body []byte) (any, error) {
 		r, err := decodeRow[appRowWire](body)
@@ -90,8 +90,8 @@ var appKind = rowKind{
 var taskKind = rowKind{
 	table: TableTasks,
 	rows:  func(t *tables) int { return t.tasks.rows.Len() },
-	write: func(t *tables, w *snapshotWriter) {
-		t.tasks.rows.Scan(func(_ string, k *dcos.Task) bool { return w.row(TableTasks, "", k) })
+	scan: func(t *tables, yield func(string, any) bool) {
+		t.tasks.rows.Scan(func(_ string, k *dcos.Task) bool { return yield("", k) })
 	},
 	read: func(t *tables, _ string, body []byte) (any, error) {
 		k, err := decodeRow[dcos.Task](body)
@@ -141,8 +141,8 @@ func (t *tables) share(k *dcos.Task) error {
 var deploymentKind = rowKind{
 	table: TableDeployments,
 	rows:  func(t *tables) int { return t.deployments.rows.Len() },
-	write: func(t *tables, w *snapshotWriter) {
-		t.deployments.rows.Scan(func(_ string, d *dcos.Deployment) bool { return w.row(TableDeployments, "", d) })
+	scan: func(t *tables, yield func(string, any) bool) {
+		t.deployments.rows.Scan(func(_ string, d *dcos.Deployment) bool { return yield("", d) })
 	},
 	read: func(t *tables, _ string, body []byte) (any, error) {
 		d, err := decodeRow[dcos.Deployment](body)

@@ -140,6 +140,9 @@ func (x *txn) retryTask(id dcos.TaskID, at dcos.Version) error {
 		return fmt.Errorf("%w: task %s has not ended", dcos.ErrConflict, id)
 	case old.Final:
 		return fmt.Errorf("%w: the instance of task %s has gone on or was ended", dcos.ErrConflict, id)
+	case old.Epoch == dcos.Epoch(x.t.index):
+		// The next attempt could be placed in this entry too, with the same epoch.
+		return fmt.Errorf("%w: task %s was placed this very moment: try again", dcos.ErrUnavailable, id)
 	case old.Attempt == 1<<32-1:
 		return fmt.Errorf("%w: task %s was the last attempt that can be numbered", dcos.ErrExhausted, id)
 	}

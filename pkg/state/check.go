@@ -1,0 +1,225 @@
+package state
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/tidwall/btree"
+
+	"github.com/dcos-go/dcos/pkg/dcos"
+	"github.com/dcos-go/dcos/pkg/resource"
+)
+
+// Check verifies every invariant of a state; its error names all that are
+// broken. It costs a walk over all rows and is meant for simulations and tests.
+//
+// It holds at every index: a node's ledger is the sum over its live tasks, and
+// within what the node has, unless the node itself said that it became
+// smaller; no host port of a node is held twice; an instance has at most one
+// task that is not history, and that is the newest; live tasks are on nodes
+// that are not lost, with an epoch; an app has at most one deployment; all
+// indexes say what the rows say.
+func Check(v View) error {
+	c := &checker{t: v.t, held: map[dcos.NodeID]*holding{}, ports: map[dcos.NodeID]int{}, waiting: map[dcos.AppID]int{}, newest: map[instance]*dcos.Task{}}
+	c.apps()
+	for k := range v.t.tasks.All() {
+		c.task(k)
+	}
+	c.attempts()
+	c.nodes()
+	c.deployments()
+	c.bounds()
+	return errors.Join(c.found...)
+}
+
+// CheckHash computes the hash anew from all rows and compares.
+func CheckHash(v View) error {
+	var sum, h rowSum
+	var buf []byte
+	for _, kind := range rowKinds {
+		kind.scan(v.t, func(_ string, row any) bool {
+			h, buf = hashRow(buf, kind.table, row)
+			sum.add(h)
+			return true
+		})
+	}
+	if sum != v.t.sum {
+		return fmt.Errorf("hash of all rows is %x, the state says %x", sum.Lo, v.t.sum.Lo)
+	}
+	return nil
+}
+
+type instance struct {
+	app     dcos.AppID
+	ordinal uint32
+}
+
+type checker struct {
+	t       *tables
+	found   []error
+	held    map[dcos.NodeID]*holding
+	ports   map[dcos.NodeID]int
+	waiting map[dcos.AppID]int
+	newest  map[instance]*dcos.Task
+	live    int
+	history int
+	current int
+}
+
+func (c *checker) expect(ok bool, format string, args ...any) {
+	if !ok {
+		c.found = append(c.found, fmt.Errorf(format, args...))
+	}
+}
+
+func (c *checker) apps() {
+	named := map[uint16]int{}
+	for row := range c.t.apps.All() {
+		id := row.App.ID
+		at, ok := c.t.appAt(id, row.App.Version)
+		c.expect(ok && at == row.App, "app %s: its definition %s is not among its versions", id, row.App.Version)
+		for newest := range c.t.appVersions(id) {
+			c.expect(newest == row.App, "app %s: its definition %s is not its newest version", id, row.App.Version)
+			break
+		}
+		for _, p := range row.App.Ports {
+			if p.Port >= firstServicePort && p.Port <= lastServicePort {
+				named[p.Port]++
+			}
+			c.expect(p.Port != 0, "app %s: a service port was not given out", id)
+		}
+		ended := 0
+		for range c.t.endedOf(id) {
+			ended++
+		}
+		c.expect(ended <= maxEnded+1, "app %s: %d ended tasks are kept", id, ended)
+	}
+	c.expect(equalCounts(&c.t.servicePts, named), "service ports in use are %v, definitions name %v", mapOf(&c.t.servicePts), named)
+}
+
+func (c *checker) task(k *dcos.Task) {
+	row, ok := c.t.apps.Get(string(k.App))
+	if !ok {
+		c.expect(false, "task %s: its app %s does not exist", k.ID, k.App)
+		return
+	}
+	c.expect(k.ID == dcos.NewTaskID(k.App, row.Incarnation, k.Ordinal, k.Attempt), "task %s: not the id of instance %d, attempt %d", k.ID, k.Ordinal, k.Attempt)
+	c.expect(k.Ordinal < row.NextOrdinal, "task %s: instance %d, the app's next is %d", k.ID, k.Ordinal, row.NextOrdinal)
+	c.expect((k.Epoch == 0) == (k.Node == ""), "task %s: node %q with epoch %d", k.ID, k.Node, k.Epoch)
+	c.expect(k.State != dcos.TaskWaiting || k.Node == "" && k.Goal == dcos.GoalRun, "task %s: waits, with node %q and goal %d", k.ID, k.Node, k.Goal)
+	c.expect(k.State.Terminal() == (k.EndedAt != 0), "task %s: %s, ended at %q", k.ID, k.State, k.EndedAt)
+	c.expect(uint64(k.Epoch) <= uint64(c.t.index), "task %s: epoch %d is in the future", k.ID, k.Epoch)
+	if k.State == dcos.TaskWaiting {
+		c.waiting[k.App]++
+	}
+	if history(k) {
+		c.history++
+		got, ok := c.t.ended.Get(k)
+		c.expect(ok && got == k, "task %s: not in the index of ended tasks", k.ID)
+	} else {
+		c.current++
+		got, ok := c.t.instances.Get(k)
+		c.expect(ok && got == k, "task %s: not in the index of instances", k.ID)
+		_, ok = c.t.definition(row, k.Version)
+		c.expect(ok, "task %s: its version %s is not kept", k.ID, k.Version)
+		c.newest[instance{k.App, k.Ordinal}] = k
+	}
+	if k.Live() {
+		c.liveTask(k)
+	}
+}
+
+func (c *checker) liveTask(k *dcos.Task) {
+	c.live++
+	got, ok := c.t.byNode.Get(k)
+	c.expect(ok && got == k, "task %s: not in the index of its node", k.ID)
+	n, ok := c.t.nodes.Get(string(k.Node))
+	c.expect(ok && n.State != dcos.NodeLost, "task %s: live on node %q, which is lost or unknown", k.ID, k.Node)
+	c.expect(k.Need.Ports.Size() == len(k.Ports) && k.Need.Ports.Contains(resource.PortSet(k.Ports...)),
+		"task %s: holds ports %s, has %v", k.ID, k.Need.Ports, k.Ports)
+	h := c.held[k.Node]
+	if h == nil {
+		h = &holding{}
+		c.held[k.Node] = h
+	}
+	h.tasks++
+	h.set = h.set.Plus(k.Need)
+	c.ports[k.Node] += len(k.Ports)
+}
+
+// attempts compares history with what came after it.
+func (c *checker) attempts() {
+	c.t.ended.Scan(func(k *dcos.Task) bool {
+		later, ok := c.newest[instance{k.App, k.Ordinal}]
+		c.expect(!ok || later.Attempt > k.Attempt && (later.Epoch == 0 || later.Epoch > k.Epoch),
+			"task %s: history, but attempt %d with epoch %d is the newest", k.ID, laterAttempt(later), k.Epoch)
+		return true
+	})
+	c.expect(c.t.ended.Len() == c.history, "%d ended tasks in the index, %d in the table", c.t.ended.Len(), c.history)
+	c.expect(c.t.instances.Len() == c.current, "%d instances in the index, %d in the table", c.t.instances.Len(), c.current)
+	c.expect(c.t.byNode.Len() == c.live, "%d live tasks in the index, %d in the table", c.t.byNode.Len(), c.live)
+	c.expect(equalCounts(&c.t.waiting, c.waiting), "waiting tasks are %v, counted %v", c.waiting, mapOf(&c.t.waiting))
+}
+
+func laterAttempt(k *dcos.Task) uint32 {
+	if k == nil {
+		return 0
+	}
+	return k.Attempt
+}
+
+func (c *checker) nodes() {
+	c.expect(c.t.ledger.Len() == len(c.held), "%d nodes in the ledger, %d hold tasks", c.t.ledger.Len(), len(c.held))
+	for n := range c.t.nodes.All() {
+		kept, inLedger := c.t.ledger.Get(n.ID)
+		h, holds := c.held[n.ID]
+		_, shrunk := c.t.shrunk.Get(n.ID)
+		if !holds {
+			c.expect(!inLedger && !shrunk, "node %s: in the ledger without tasks", n.ID)
+			continue
+		}
+		c.expect(inLedger && kept.tasks == h.tasks && kept.set.Equal(h.set), "node %s: tasks hold %s, the ledger says %v", n.ID, h.set, kept)
+		c.expect(h.set.Ports.Size() == c.ports[n.ID], "node %s: a port of %s is held twice", n.ID, h.set.Ports)
+		c.expect(shrunk == !h.set.FitsIn(n.Total), "node %s: tasks hold %s of %s (shrunk: %v)", n.ID, h.set, n.Total, shrunk)
+	}
+}
+
+func (c *checker) deployments() {
+	n := 0
+	for d := range c.t.deployments.All() {
+		n++
+		got, ok := c.t.deployOf.Get(d.App)
+		c.expect(ok && got == d, "deployment %s: not the one that holds app %s", d.ID, d.App)
+		c.expect(d.Step >= 1 && d.Step <= len(d.Steps), "deployment %s: step %d of %d", d.ID, d.Step, len(d.Steps))
+		row, ok := c.t.apps.Get(string(d.App))
+		c.expect(ok && row.App.Version == d.Target, "deployment %s: its target %s is not what app %s wants", d.ID, d.Target, d.App)
+		if d.Before != 0 {
+			_, ok = c.t.appAt(d.App, d.Before)
+			c.expect(ok, "deployment %s: version %s is not kept", d.ID, d.Before)
+		}
+	}
+	c.expect(c.t.deployOf.Len() == n, "%d apps are locked by %d deployments", c.t.deployOf.Len(), n)
+}
+
+// bounds looks at what would grow for ever.
+func (c *checker) bounds() {
+	proposers := c.t.proposers.rows.Len()
+	c.expect(c.t.audit.rows.Len() <= maxAudit, "%d audit rows", c.t.audit.rows.Len())
+	c.expect(c.t.done.rows.Len() <= proposers*Window, "%d outcomes kept for %d proposers", c.t.done.rows.Len(), proposers)
+	c.expect(c.t.parts.rows.Len() <= maxPending, "%d proposals wait for parts", c.t.parts.rows.Len())
+}
+
+func equalCounts[K interface{ ~string | ~uint16 }](have *btree.Map[K, int], want map[K]int) bool {
+	equal := have.Len() == len(want)
+	have.Scan(func(k K, n int) bool {
+		equal = equal && want[k] == n
+		return equal
+	})
+	return equal
+}
+
+func mapOf[K interface{ ~string | ~uint16 }](in *btree.Map[K, int]) map[K]int {
+	out := map[K]int{}
+	in.Scan(func(k K, n int) bool { out[k] = n; return true })
+	return out
+}
