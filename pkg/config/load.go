@@ -116,7 +116,19 @@ func fileFault(err error) string { return jsonNoise.ReplaceAllString(err.Error()
 var ownVariables = map[string]bool{
 	"DCOS_DIR": true, "DCOS_CLUSTER": true, "DCOS_URL": true, "DCOS_ACS_TOKEN": true, "DCOS_CONFIG": true,
 	"DCOS_BINARY": true, "DCOS_VERBOSITY": true, "DCOS_DEBUG": true, "DCOS_SSL_VERIFY": true, "DCOS_PASSWORD": true,
-	"DCOS_USERNAME": true, "DCOS_UI_DEV": true,
+	"DCOS_USERNAME": true, "DCOS_UI_DEV": true, "DCOS_TIMEOUT": true, "DCOS_LOG_FILE": true, "DCOS_TLS_INSECURE": true, "DCOS_TLS_CA_PATH": true,
+}
+
+// ownPrefixes begin further variables of the old command line.
+var ownPrefixes = []string{"DCOS_CLI_", "DCOS_CLUSTER_SETUP_", "DCOS_TASK_ESCAPE", "DCOS_PACKAGE_"}
+
+func isOwn(name string) bool {
+	for _, p := range ownPrefixes {
+		if strings.HasPrefix(name, p) {
+			return true
+		}
+	}
+	return ownVariables[name]
 }
 
 func mergeEnv(v *viper.Viper, environ []string) error {
@@ -126,7 +138,7 @@ func mergeEnv(v *viper.Viper, environ []string) error {
 	}
 	for _, pair := range environ {
 		name, value, _ := strings.Cut(pair, "=")
-		if !strings.HasPrefix(name, "DCOS_") || ownVariables[name] {
+		if !strings.HasPrefix(name, "DCOS_") || isOwn(name) {
 			continue
 		}
 		k, known := byEnv[name]
