@@ -3,6 +3,7 @@ package auth
 import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
+	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"fmt"
@@ -279,4 +280,21 @@ func (ca *CA) Issue(id dcos.Identity, hosts []string, now time.Time, random io.R
 		return nil, err
 	}
 	return newCredentials(id, key, cert, ca.cert), nil
+}
+
+// IssueServing makes a key and a certificate for the API port by the own CA.
+func (ca *CA) IssueServing(hosts []string, now time.Time, random io.Reader) (*tls.Certificate, error) {
+	key, err := NewKey(random)
+	if err != nil {
+		return nil, err
+	}
+	csr, err := NewCSR(key)
+	if err != nil {
+		return nil, err
+	}
+	cert, err := ca.SignServing(csr, hosts, now, random)
+	if err != nil {
+		return nil, err
+	}
+	return &tls.Certificate{Certificate: [][]byte{cert.Raw, ca.cert.Raw}, PrivateKey: key, Leaf: cert}, nil
 }
