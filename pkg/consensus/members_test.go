@@ -1,0 +1,217 @@
+package consensus
+
+import (
+	"errors"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/dcos-go/dcos/pkg/dcos"
+)
+
+// change asks for a change of members until it is not refused as unavailable.
+func (w *world) change(e func(Ticket) Event) error {
+	w.t.Helper()
+	var got error
+	done := false
+	w.until(30*time.Second, "an answer to the change of members", func() bool {
+		done = false
+		w.leader().ask(e, func(f Effect) {
+			if r, ok := f.(Resolved); ok {
+				got, done = r.Err, true
+			}
+		})
+		w.run(300 * time.Millisecond)
+		return done && !errors.Is(got, dcos.ErrUnavailable)
+	})
+	return got
+}
+
+func TestMemberJoinsAsLearnerAndBecomesVoter(t *testing.T) {
+	w := newWorld(t, 1, 1)
+	w.cfg = Config{SnapshotBytes: 4 << 10}
+	w.ms[1].crash()
+	w.ms[1].start()
+	l := w.leader()
+	for range 200 {
+		l.propose(nil)
+		w.run(5 * time.Millisecond)
+	}
+	if l.core.snaps.index < 2 {
+		t.Fatal("no snapshot yet")
+	}
+	for _, id := range []dcos.MasterID{2, 3} {
+		w.join(id)
+		must(t, w.change(func(k Ticket) Event { return AddLearner{k, id} }))
+		if s := l.core.Status(); !slices.Contains(s.Learners, id) {
+			t.Fatalf("status %+v", s)
+		}
+		must(t, w.change(func(k Ticket) Event { return AddLearner{k, id} })) // again: nothing
+		must(t, w.change(func(k Ticket) Event { return Promote{k, id} }))
+		must(t, w.change(func(k Ticket) Event { return Promote{k, id} }))
+	}
+	w.settled()
+	w.checkAcked()
+	// The group lives without its first member.
+	l.crash()
+	n := w.leader()
+	ok := false
+	n.propose(func(r Resolved) { ok = r.Err == nil })
+	w.until(5*time.Second, "a write", func() bool { return ok })
+	for _, id := range w.order[1:] {
+		if s := w.ms[id].core.Status(); !slices.Equal(s.Voters, []dcos.MasterID{1, 2, 3}) {
+			t.Fatalf("voters of %d: %v", id, s.Voters)
+		}
+	}
+}
+
+func TestLearnerThatLagsIsNotPromoted(t *testing.T) {
+	w := newWorld(t, 1, 1)
+	l := w.leader()
+	must(t, w.change(func(k Ticket) Event { return AddLearner{k, 2} })) // nobody is there
+	var got error
+	l.ask(func(k Ticket) Event { return Promote{k, 2} }, func(f Effect) { got = f.(Resolved).Err })
+	if !errors.Is(got, dcos.ErrUnavailable) {
+		t.Fatalf("promote: %v", got)
+	}
+	must(t, w.change(func(k Ticket) Event { return Remove{k, 2} }))
+	for _, tt := range []struct {
+		name string
+		e    func(Ticket) Event
+		want error
+	}{
+		{"promote a stranger", func(k Ticket) Event { return Promote{k, 7} }, dcos.ErrNotFound},
+		{"remove a stranger", func(k Ticket) Event { return Remove{k, 7} }, dcos.ErrNotFound},
+		{"remove the last voter", func(k Ticket) Event { return Remove{k, 1} }, dcos.ErrConflict},
+		{"add nobody", func(k Ticket) Event { return AddLearner{k, 0} }, dcos.ErrInvalid},
+		{"lead a stranger", func(k Ticket) Event { return Transfer{k, 7} }, dcos.ErrNotFound},
+	} {
+		if err := w.change(tt.e); !errors.Is(err, tt.want) {
+			t.Errorf("%s: %v, want %v", tt.name, err, tt.want)
+		}
+	}
+}
+
+func TestOnlyOneChangeOfMembersAtATime(t *testing.T) {
+	w := newWorld(t, 1, 3)
+	l := w.leader()
+	w.settled()
+	var first, second error
+	answers := 0
+	l.ask(func(k Ticket) Event { return AddLearner{k, 4} }, func(f Effect) { first = f.(Resolved).Err; answers++ })
+	l.ask(func(k Ticket) Event { return AddLearner{k, 5} }, func(f Effect) { second = f.(Resolved).Err; answers++ })
+	w.run(time.Second)
+	if answers != 2 || first != nil || !errors.Is(second, dcos.ErrUnavailable) {
+		t.Fatalf("%d answers: %v and %v", answers, first, second)
+	}
+}
+
+func TestLeaderHandsOverBeforeItIsRemoved(t *testing.T) {
+	w := newWorld(t, 2, 3)
+	l := w.leader()
+	w.settled()
+	var got error
+	l.ask(func(k Ticket) Event { return Remove{k, l.id} }, func(f Effect) { got = f.(Resolved).Err })
+	w.until(5*time.Second, "an answer", func() bool { return got != nil })
+	var nl dcos.NotLeader
+	if !errors.As(got, &nl) || nl.Leader == 0 || nl.Leader == l.id {
+		t.Fatalf("answer %v, want another leader", got)
+	}
+	w.until(5*time.Second, "the new leader", func() bool { return w.leader().id == nl.Leader })
+	must(t, w.change(func(k Ticket) Event { return Remove{k, l.id} }))
+	w.leader().propose(nil)
+	w.run(time.Second)
+	if len(w.acked) != 1 {
+		t.Fatal("two members do not commit")
+	}
+}
+
+func TestRemovedMemberStops(t *testing.T) {
+	w := newWorld(t, 2, 3)
+	l := w.leader()
+	w.settled()
+	f := w.ms[l.id%3+1]
+	must(t, w.change(func(k Ticket) Event { return Remove{k, f.id} }))
+	w.run(time.Second)
+	// It may never hear of it; when it does, it stops.
+	if f.stopped != nil && !errors.Is(f.stopped, ErrRemoved) {
+		t.Fatalf("stopped: %v", f.stopped)
+	}
+	if slices.Contains(l.core.Status().Voters, f.id) {
+		t.Fatal("still a voter")
+	}
+}
+
+func TestLeadershipMovesWithinAFewTicks(t *testing.T) {
+	w := newWorld(t, 3, 3)
+	l := w.leader()
+	w.settled()
+	to := l.id%3 + 1
+	err := errors.New("no answer")
+	l.ask(func(k Ticket) Event { return Transfer{k, to} }, func(f Effect) { err = f.(Resolved).Err })
+	from := w.now
+	w.until(2*time.Second, "the move", func() bool { return err == nil && w.leader().id == to })
+	if took := w.now.Sub(from); took > 500*time.Millisecond {
+		t.Fatalf("took %v", took)
+	}
+}
+
+func TestMemberThatWasAwayTooLongGetsASnapshot(t *testing.T) {
+	w := newWorld(t, 5, 3)
+	w.cfg = Config{SnapshotBytes: 8 << 10}
+	for _, id := range w.order { // with the small limit
+		w.ms[id].crash()
+		w.ms[id].start()
+	}
+	l := w.leader()
+	w.settled()
+	f := w.ms[l.id%3+1]
+	f.crash()
+	for range 300 {
+		w.leader().propose(nil)
+		w.run(5 * time.Millisecond)
+	}
+	// Memory keeps a tail for members that are a little behind: make it go.
+	for _, id := range w.order {
+		if m := w.ms[id]; m.up {
+			must(t, m.core.mem.Compact(m.core.snaps.index))
+		}
+	}
+	f.start()
+	w.settled()
+	w.checkAcked()
+	if f.core.snaps.index < 100 {
+		t.Fatalf("its snapshot is of index %d", f.core.snaps.index)
+	}
+	// What it took over is durable.
+	f.crash()
+	f.start()
+	w.settled()
+	w.checkAcked()
+}
+
+func TestFailedSnapshotIsTriedAgainAndTheLogWaits(t *testing.T) {
+	w := newWorld(t, 6, 1)
+	w.cfg = Config{SnapshotBytes: 2 << 10}
+	w.ms[1].crash()
+	w.ms[1].start()
+	l := w.leader()
+	l.snapFS.SetCapacity(10)
+	refused := false
+	for range 400 {
+		l.propose(func(r Resolved) { refused = refused || errors.Is(r.Err, dcos.ErrUnavailable) })
+		w.run(5 * time.Millisecond)
+	}
+	if l.core.snaps.err == nil || !refused {
+		t.Fatalf("error %v, refused %v", l.core.snaps.err, refused)
+	}
+	l.snapFS.SetCapacity(0)
+	w.run(time.Minute)
+	ok := false
+	l.propose(func(r Resolved) { ok = r.Err == nil })
+	w.run(time.Second)
+	if l.core.snaps.err != nil || !ok {
+		t.Fatalf("error %v, accepted %v", l.core.snaps.err, ok)
+	}
+	w.checkAcked()
+}
