@@ -1,0 +1,220 @@
+package app
+
+import (
+	"github.com/dcos-go/dcos/pkg/dcos"
+	"github.com/dcos-go/dcos/pkg/state"
+)
+
+const (
+	// maxStops and maxAdds bound one command, so that an entry of the log
+	// stays small; what is left follows with the next call.
+	maxStops = 2000
+	maxAdds  = 10_000
+)
+
+// Reconcile says what must be done next for an app to come closer to its
+// definition, given what the view shows; nothing when all that can be done now
+// is to wait. All of it may be carried out, or any part, once or twice: what
+// has been done already changes nothing. Placing the waiting tasks is left to
+// the caller. Wake is the time at which to ask again though nothing has
+// changed, 0 for never.
+func Reconcile(v state.View, row *state.AppRow, now dcos.Time) (cmds []state.Command, wake dcos.Time) {
+	c := takeCensus(v, row)
+	switch {
+	case row.Deleting:
+		c.delete()
+	default:
+		c.deploy()
+		if c.waiting > 0 && row.Backoff.Until > now {
+			wake = row.Backoff.Until
+		}
+	}
+	return c.cmds, wake
+}
+
+// census is an app's instances, sorted by what matters for the next move.
+type census struct {
+	view state.View
+	row  *state.AppRow
+
+	members []member // instances that are to go on
+	leaving int      // live tasks whose instance ends with them
+	waiting int
+	live    int // placed and not ended, whatever is wanted of them
+
+	cmds []state.Command
+}
+
+// member is one instance that is to go on.
+type member struct {
+	task    *dcos.Task
+	current bool // runs the configuration that the app has now
+}
+
+// ended says that the instance has no task at present.
+func (m member) ended() bool { return m.task.State.Terminal() }
+
+// dying says that the task was told to stop, though its instance goes on.
+func (m member) dying() bool { return m.task.Goal == dcos.GoalStop && !m.ended() }
+
+// running says that the instance does its work and is meant to.
+func (m member) running() bool {
+	return m.task.State == dcos.TaskRunning && m.task.Goal == dcos.GoalRun
+}
+
+func takeCensus(v state.View, row *state.AppRow) *census {
+	c := &census{view: v, row: row}
+	known := map[dcos.Version]bool{row.App.Version: true}
+	for t := range v.TasksOf(row.App.ID) {
+		if t.Live() {
+			c.live++
+		}
+		if t.Final {
+			if !t.State.Terminal() {
+				c.leaving++
+			}
+			continue
+		}
+		if t.State == dcos.TaskWaiting {
+			c.waiting++
+		}
+		current, ok := known[t.Version]
+		if !ok {
+			def, found := v.AppAt(row.App.ID, t.Version)
+			current = found && def.LastConfigChange == row.App.LastConfigChange
+			known[t.Version] = current
+		}
+		c.members = append(c.members, member{t, current})
+	}
+	return c
+}
+
+func (c *census) emit(cmd state.Command) { c.cmds = append(c.cmds, cmd) }
+
+// delete stops everything and forgets the app once nothing of it is live.
+func (c *census) delete() {
+	if c.live == 0 {
+		c.emit(state.RemoveApp{App: c.row.App.ID})
+		return
+	}
+	c.stop(c.members, "the app is deleted")
+}
+
+// deploy does the present step of the app's deployment; without one it keeps
+// the number of instances.
+func (c *census) deploy() {
+	d, deploying := c.view.DeploymentOf(c.row.App.ID)
+	if !deploying {
+		c.scale(c.row.App.Version)
+		return
+	}
+	step := d.Step
+	if c.action(d, step) == dcos.ActionStart {
+		// The pseudo step is done at once; the next one need not wait for
+		// the log.
+		c.emit(state.AdvanceDeployment{ID: d.ID, Step: step})
+		step++
+	}
+	before := len(c.cmds)
+	var done bool
+	switch c.action(d, step) {
+	case dcos.ActionScale:
+		c.scale(d.Target)
+		done = c.scaled(d)
+	case dcos.ActionRestart:
+		c.roll()
+		done = c.rolled()
+	default: // a stop of an app that is not being deleted any more, or past the end
+		c.scale(c.row.App.Version)
+		done = true
+	}
+	if done && len(c.cmds) == before && step <= len(d.Steps) {
+		c.emit(state.AdvanceDeployment{ID: d.ID, Step: step})
+	}
+}
+
+func (c *census) action(d *dcos.Deployment, step int) dcos.Action {
+	if step < 1 || step > len(d.Steps) {
+		return ""
+	}
+	return d.Steps[step-1]
+}
+
+// scale keeps as many instances as are wanted. Instances whose task has ended
+// get a new one; during a deployment those of the present configuration keep
+// their version, so that only new instances are judged by their success.
+func (c *census) scale(deploying dcos.Version) {
+	wanted := int(c.row.App.Instances)
+	if surplus := len(c.members) - wanted; surplus > 0 {
+		victims, rest := c.victims(surplus)
+		c.stop(victims, "the app is scaled down")
+		c.retry(rest, deploying)
+		return
+	}
+	c.retry(c.members, deploying)
+	c.add(wanted - len(c.members))
+}
+
+// scaled says that a scale step has reached its goal.
+func (c *census) scaled(d *dcos.Deployment) bool {
+	if len(c.members) != int(c.row.App.Instances) || c.leaving > 0 {
+		return false
+	}
+	for _, m := range c.members {
+		if m.task.Version == d.Target && !m.running() {
+			return false
+		}
+	}
+	return true
+}
+
+// stop ends the instances for good. Those that are ending already are left
+// out.
+func (c *census) stop(ms []member, why string) {
+	for len(ms) > 0 {
+		n := min(len(ms), maxStops)
+		ids := make([]dcos.TaskID, n)
+		for i, m := range ms[:n] {
+			ids[i] = m.task.ID
+		}
+		c.emit(state.StopTasks{Tasks: ids, Final: true, Message: why})
+		ms = ms[n:]
+	}
+}
+
+// retry makes the next attempt of every instance whose task has ended.
+func (c *census) retry(ms []member, deploying dcos.Version) {
+	present := c.row.App.Version
+	var order []dcos.Version
+	byVersion := make(map[dcos.Version][]dcos.TaskID)
+	for _, m := range ms {
+		if !m.ended() {
+			continue
+		}
+		at := present
+		if _, held := c.view.DeploymentOf(c.row.App.ID); held && m.current && deploying == present {
+			at = m.task.Version
+		}
+		if byVersion[at] == nil {
+			order = append(order, at)
+		}
+		byVersion[at] = append(byVersion[at], m.task.ID)
+	}
+	for _, at := range order {
+		for ids := byVersion[at]; len(ids) > 0; {
+			n := min(len(ids), maxStops)
+			c.emit(state.RetryTasks{Tasks: ids[:n:n], Version: at})
+			ids = ids[n:]
+		}
+	}
+}
+
+// add makes n new instances.
+func (c *census) add(n int) {
+	if n <= 0 {
+		return
+	}
+	c.emit(state.AddTasks{
+		App: c.row.App.ID, Version: c.row.App.Version, Count: uint32(min(n, maxAdds)), First: c.row.NextOrdinal,
+	})
+}

@@ -1,0 +1,183 @@
+package app
+
+import (
+	"cmp"
+	"math"
+	"slices"
+
+	"github.com/dcos-go/dcos/pkg/dcos"
+)
+
+// shares are the bounds of a rolling change: at least this many healthy, at
+// most that many altogether.
+func shares(a *dcos.App) (minHealthy, maxCap int) {
+	const million = 1_000_000 // decimals as people write them, free of binary noise
+	n := int64(a.Instances)
+	least, over := int64(math.Round(a.Upgrade.MinHealth*million)), int64(math.Round(a.Upgrade.MaxOver*million))
+	return int((n*least + million - 1) / million), int(n * (million + over) / million)
+}
+
+// roll replaces instances of earlier configurations by instances of the
+// present one, as far as the upgrade strategy allows right now (marathon-api
+// section 4.4, as a function of what is there instead of a sequence of events,
+// so that any leader goes on where another stopped).
+func (c *census) roll() {
+	wanted := int(c.row.App.Instances)
+	var fresh, old, over []member
+	for _, m := range c.members {
+		switch {
+		case m.current:
+			fresh = append(fresh, m)
+		case m.task.Live() && !m.dying():
+			old = append(old, m)
+		default: // it has no process that is to stay: it ends without loss
+			over = append(over, m)
+		}
+	}
+	if extra := len(fresh) - wanted; extra > 0 {
+		slices.SortStableFunc(fresh, c.killOrder)
+		over = append(over, fresh[:extra]...)
+		fresh = fresh[extra:]
+	}
+	minHealthy, maxCap := shares(c.row.App)
+	running := 0
+	for _, m := range fresh {
+		if m.running() && c.reachable(m.task) {
+			running++
+		}
+	}
+	if minHealthy == maxCap && len(old)+running >= maxCap {
+		maxCap++ // no room to move: Marathon goes over by one
+	}
+	kill := max(0, len(old)+running-minHealthy, len(old)-wanted)
+	kill = min(kill, len(old))
+	slices.SortStableFunc(old, c.killOrder)
+	c.stop(append(over, old[:kill]...), "replaced by the new version")
+
+	c.retry(fresh, 0)
+	// Whatever may still run counts, also what has just been told to stop.
+	c.add(min(wanted-len(fresh), maxCap-c.occupied(fresh)))
+}
+
+// occupied is how many instances take up capacity: the new ones, and every
+// live task of others.
+func (c *census) occupied(fresh []member) int {
+	n := c.leaving + len(fresh)
+	for _, m := range c.members {
+		if !m.current && m.task.Live() {
+			n++
+		}
+	}
+	return n
+}
+
+// rolled says that a restart step has reached its goal.
+func (c *census) rolled() bool {
+	if len(c.members) != int(c.row.App.Instances) || c.leaving > 0 {
+		return false
+	}
+	for _, m := range c.members {
+		if !m.current || !m.running() {
+			return false
+		}
+	}
+	return true
+}
+
+// victims picks the instances that a smaller app lets go (marathon-api 4.3):
+// first those without a process, then whatever keeps GROUP_BY even, then the
+// least far, then by age as the app's kill selection says.
+func (c *census) victims(n int) (victims, rest []member) {
+	order := slices.Clone(c.members)
+	slices.SortStableFunc(order, c.killOrder)
+	field, grouped := c.groupField()
+	if !grouped {
+		return order[:n], order[n:]
+	}
+	idle := slices.IndexFunc(order, func(m member) bool { return m.task.Live() })
+	if idle < 0 || idle >= n {
+		return order[:n], order[n:]
+	}
+	victims = append(victims, order[:idle]...)
+	order = order[idle:]
+	counts := make(map[string]int)
+	values := make([]string, len(order))
+	for i, m := range order {
+		if node, ok := c.view.Node(m.task.Node); ok {
+			values[i], _ = node.Attribute(field)
+		}
+		counts[values[i]]++
+	}
+	taken := make([]bool, len(order))
+	for len(victims) < n {
+		best := -1
+		for i := range order {
+			if !taken[i] && (best < 0 || counts[values[i]] > counts[values[best]]) {
+				best = i
+			}
+		}
+		taken[best] = true
+		counts[values[best]]--
+		victims = append(victims, order[best])
+	}
+	for i, m := range order {
+		if !taken[i] {
+			rest = append(rest, m)
+		}
+	}
+	return victims, rest
+}
+
+func (c *census) groupField() (string, bool) {
+	for _, k := range c.row.App.Constraints {
+		if k.Operator == dcos.GroupBy {
+			return k.Field, true
+		}
+	}
+	return "", false
+}
+
+// killOrder sorts what goes first to the front.
+func (c *census) killOrder(a, b member) int {
+	if by := cmp.Compare(c.weight(a), c.weight(b)); by != 0 {
+		return by
+	}
+	byAge := cmp.Or(cmp.Compare(since(a.task), since(b.task)), cmp.Compare(a.task.Ordinal, b.task.Ordinal))
+	if c.row.App.KillSelection == dcos.OldestFirst {
+		return byAge
+	}
+	return -byAge
+}
+
+// weight is how much a member is worth keeping.
+func (c *census) weight(m member) int {
+	switch {
+	case m.ended() || m.dying():
+		return 0
+	case m.task.State == dcos.TaskWaiting:
+		return 1
+	case !c.reachable(m.task):
+		return 2
+	case m.task.State == dcos.TaskStarting:
+		return 4
+	case m.task.State == dcos.TaskRunning:
+		return 5
+	}
+	return 3 // placed or staging
+}
+
+func (c *census) reachable(t *dcos.Task) bool {
+	n, ok := c.view.Node(t.Node)
+	return ok && n.State == dcos.NodeActive
+}
+
+// since is when a task began to be what it is.
+func since(t *dcos.Task) dcos.Time {
+	switch {
+	case t.StartedAt != 0:
+		return t.StartedAt
+	case t.PlacedAt != 0:
+		return t.PlacedAt
+	}
+	return t.CreatedAt
+}
