@@ -1,0 +1,304 @@
+package agent
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/dcos-go/dcos/pkg/dcos"
+	"github.com/dcos-go/dcos/pkg/wire"
+)
+
+// link is the connection to the leading master.
+type link struct {
+	state linkState
+	num   uint64 // of the present connection; events of others are stale
+	addr  string // where to connect next; "" is any master
+	// hops counts redirects that were followed without a session in between.
+	hops     int
+	tries    int       // that failed in a row
+	retryAt  time.Time // next try
+	deadline time.Time // for the answer that is waited for
+
+	every    time.Duration // between beats
+	beatAt   time.Time
+	beat     uint64 // number of the last beat
+	answered uint64 // number of the last beat that was answered
+	usage    wire.Usage
+}
+
+type linkState uint8
+
+const (
+	linkDown    linkState = iota // waits for retryAt
+	linkDialing                  // Connect is under way
+	linkGreeted                  // Hello is sent
+	linkOpen                     // Welcome came
+	linkClosed                   // for good: Quit
+)
+
+// Times of the link. Together they keep the way back to a new leader well
+// under the 15 s for which it waits.
+const (
+	connectTimeout = 15 * time.Second
+	welcomeTimeout = 10 * time.Second
+	backoffMin     = 100 * time.Millisecond
+	backoffMax     = 4 * time.Second
+	refusedMin     = time.Second
+	refusedMax     = 5 * time.Minute
+	beatMin        = 100 * time.Millisecond
+	beatMax        = time.Minute
+	maxHops        = 3
+	missedBeats    = 3
+)
+
+func (c *Core) send(m wire.Msg) { c.do(Send{Link: c.link.num, Msg: m}) }
+
+// spread is d with up to half of it more or less, by chance that the seed
+// decides.
+func (c *Core) spread(d time.Duration) time.Duration {
+	h := c.cfg.Seed + 0x9e3779b97f4a7c15*(c.link.num+1)
+	h = (h ^ h>>30) * 0xbf58476d1ce4e5b9
+	h = (h ^ h>>27) * 0x94d049bb133111eb
+	h ^= h >> 31
+	return d/2 + time.Duration(h%uint64(max(d, 1)))
+}
+
+// down ends the present connection and plans the next.
+func (c *Core) down(delay time.Duration, now time.Time) {
+	l := &c.link
+	if l.state == linkClosed {
+		return
+	}
+	l.state, l.deadline, l.beatAt = linkDown, time.Time{}, time.Time{}
+	l.retryAt = now.Add(delay)
+}
+
+// backoff is the delay before the next try.
+func (c *Core) backoff() time.Duration {
+	l := &c.link
+	d := min(backoffMin<<min(l.tries, 10), backoffMax)
+	l.tries++
+	return c.spread(d)
+}
+
+// linkTimers does what the link waited for.
+func (c *Core) linkTimers(now time.Time) {
+	l := &c.link
+	switch {
+	case l.state == linkDown && !l.retryAt.IsZero() && !l.retryAt.After(now):
+		l.num++
+		l.state, l.retryAt, l.deadline = linkDialing, time.Time{}, now.Add(connectTimeout)
+		c.do(Connect{Link: l.num, Addr: l.addr})
+	case (l.state == linkDialing || l.state == linkGreeted) && !l.deadline.After(now):
+		c.disconnect(now, "the master did not answer in time")
+	case l.state == linkOpen && !l.beatAt.After(now):
+		c.onBeatTime(now)
+	}
+}
+
+// disconnect gives the present connection up and tries anew.
+func (c *Core) disconnect(now time.Time, why string) {
+	c.do(Disconnect{Link: c.link.num, Why: why})
+	c.link.addr = ""
+	c.down(c.backoff(), now)
+}
+
+func (c *Core) onLinked(now time.Time, ev Linked) {
+	l := &c.link
+	if ev.Link != l.num || l.state != linkDialing {
+		return
+	}
+	l.state, l.deadline = linkGreeted, now.Add(welcomeTimeout)
+	c.send(c.hello())
+}
+
+// hello names every task whose end is not acknowledged. What is only being
+// written to the checkpoint now counts too: it is durable before the answer
+// can matter, or this process and its session are gone.
+func (c *Core) hello() wire.Hello {
+	m := wire.Hello{Versions: wire.Supported, Node: c.cfg.Node, Cluster: c.cfg.Cluster, Term: c.seen.Term, Seq: c.seen.Seq}
+	for _, id := range sortedKeys(c.tasks) {
+		if t := c.tasks[id]; !t.rec.Acked {
+			m.Tasks = append(m.Tasks, wire.TaskRef{ID: id, Epoch: t.rec.Launch.Epoch, State: t.rec.State})
+		}
+	}
+	return m
+}
+
+func (c *Core) onUnlinked(now time.Time, ev Unlinked) {
+	l := &c.link
+	if ev.Link != l.num || l.state == linkDown || l.state == linkClosed {
+		return
+	}
+	l.addr = ""
+	c.down(c.backoff(), now)
+}
+
+func (c *Core) onGot(now time.Time, ev Got) {
+	l := &c.link
+	if ev.Link != l.num || (l.state != linkGreeted && l.state != linkOpen) {
+		return
+	}
+	switch m := ev.Msg.(type) {
+	case wire.Welcome:
+		c.onWelcome(now, m)
+	case wire.Redirect:
+		c.onRedirect(now, m)
+	case wire.Refused:
+		c.do(Note{Text: "the master refuses this agent", Why: m.Why})
+		c.do(Disconnect{Link: l.num, Why: "refused: " + m.Why})
+		wait := time.Duration(min(max(m.RetryMillis, refusedMin.Milliseconds()), refusedMax.Milliseconds())) * time.Millisecond
+		c.down(wait, now)
+	default:
+		if l.state == linkOpen {
+			c.onSessionMsg(now, m)
+		}
+	}
+}
+
+func (c *Core) onSessionMsg(now time.Time, m wire.Msg) {
+	l := &c.link
+	switch m := m.(type) {
+	case wire.Assign:
+		c.onAssign(now, m)
+	case wire.Ack:
+		c.onAck(now, m)
+	case wire.BeatAck:
+		l.answered = max(l.answered, min(m.N, l.beat))
+		l.every = beatEvery(m.BeatMillis)
+	case wire.ProbeAsk:
+		c.do(Probe{Link: l.num, ID: m.ID, Target: m.Target})
+	}
+}
+
+func beatEvery(ms int64) time.Duration {
+	return min(max(time.Duration(min(ms, beatMax.Milliseconds()))*time.Millisecond, beatMin), beatMax)
+}
+
+func (c *Core) onWelcome(now time.Time, m wire.Welcome) {
+	l := &c.link
+	if l.state != linkGreeted {
+		return
+	}
+	if m.Version < wire.Supported.Min || m.Version > wire.Supported.Max {
+		c.do(Note{Text: "the master chose a session version that this binary does not speak: upgrade this machine", Why: fmt.Sprint(m.Version)})
+		c.disconnect(now, "session version")
+		return
+	}
+	if m.Term < c.seen.Term {
+		c.disconnect(now, "the master is no longer the newest leader")
+		return
+	}
+	l.state, l.deadline = linkOpen, time.Time{}
+	l.tries, l.hops = 0, 0
+	l.every = beatEvery(m.BeatMillis)
+	l.answered = l.beat
+	l.beatAt = now.Add(c.spread(l.every) / 2)
+	c.do(ReadUsage{})
+	c.flushOutbox(now)
+}
+
+func (c *Core) onRedirect(now time.Time, m wire.Redirect) {
+	l := &c.link
+	c.do(Disconnect{Link: l.num, Why: "redirected to " + m.Leader})
+	l.addr = m.Leader
+	if m.Leader != "" && l.hops < maxHops {
+		l.hops++
+		c.down(0, now)
+		c.linkTimers(now)
+		return
+	}
+	l.hops = 0
+	c.down(c.backoff(), now)
+}
+
+// onBeatTime sends a beat, or gives up a master that answers none.
+func (c *Core) onBeatTime(now time.Time) {
+	l := &c.link
+	if l.beat-l.answered >= missedBeats {
+		c.disconnect(now, fmt.Sprintf("%d beats were not answered", missedBeats))
+		return
+	}
+	c.beat(now)
+}
+
+func (c *Core) beat(now time.Time) {
+	l := &c.link
+	l.beat++
+	l.beatAt = now.Add(l.every)
+	u := l.usage
+	u.Tasks = int64(c.live)
+	c.send(wire.Beat{N: l.beat, Term: c.seen.Term, Seq: c.seen.Seq, Hash: c.hash, Usage: u})
+	c.do(ReadUsage{})
+}
+
+// onAssign takes over what the node shall run.
+func (c *Core) onAssign(now time.Time, m wire.Assign) {
+	at := seen{m.Term, m.Seq}
+	if !c.seen.before(at) {
+		return // of an older leader, or a repeat
+	}
+	c.seen = at
+	c.record(record{Seen: &at})
+	if m.Full {
+		c.told, c.hash = make(map[dcos.TaskID]dcos.Epoch, len(m.Keep)+len(m.Run)), 0
+		for _, r := range m.Keep {
+			c.tell(r.ID, r.Epoch)
+		}
+	}
+	for i := range m.Run {
+		c.tell(m.Run[i].Task, m.Run[i].Epoch)
+	}
+	for _, id := range m.Stop {
+		c.untell(id)
+		if t := c.tasks[id]; t != nil {
+			c.stop(now, t, "stopped by the master")
+		}
+	}
+	if m.Full {
+		c.stopUntold(now)
+	}
+	for i := range m.Run {
+		if epoch, ok := c.told[m.Run[i].Task]; ok && epoch == m.Run[i].Epoch {
+			c.take(now, m.Run[i])
+		}
+	}
+	if c.hash != m.Hash {
+		c.beat(now) // shows the difference; a full assignment follows
+	}
+}
+
+func (c *Core) tell(id dcos.TaskID, epoch dcos.Epoch) {
+	c.untell(id)
+	c.told[id] = epoch
+	c.hash += wire.TaskHash(id, epoch)
+}
+
+func (c *Core) untell(id dcos.TaskID) {
+	if epoch, ok := c.told[id]; ok {
+		c.hash -= wire.TaskHash(id, epoch)
+		delete(c.told, id)
+	}
+}
+
+// stopUntold stops every task that the full assignment does not name.
+func (c *Core) stopUntold(now time.Time) {
+	for _, id := range sortedKeys(c.tasks) {
+		t := c.tasks[id]
+		if epoch, ok := c.told[id]; !ok || epoch != t.rec.Launch.Epoch {
+			c.stop(now, t, "no longer wanted here")
+		}
+	}
+}
+
+func (c *Core) onQuit() {
+	l := &c.link
+	if l.state == linkOpen {
+		c.send(wire.Bye{})
+	}
+	if l.state != linkDown && l.state != linkClosed {
+		c.do(Disconnect{Link: l.num, Why: "this agent stops"})
+	}
+	l.state = linkClosed
+	l.retryAt, l.deadline, l.beatAt = time.Time{}, time.Time{}, time.Time{}
+}

@@ -1,0 +1,134 @@
+package dispatch
+
+import (
+	"strings"
+	"time"
+
+	"github.com/dcos-go/dcos/pkg/dcos"
+	"github.com/dcos-go/dcos/pkg/state"
+	"github.com/dcos-go/dcos/pkg/wire"
+)
+
+// wanted is the set of tasks that a node shall run, by id.
+func (c *Core) wanted(id dcos.NodeID) []wire.TaskRef {
+	var refs []wire.TaskRef
+	for t := range c.view.TasksOn(id) {
+		if t.Live() && t.Goal == dcos.GoalRun {
+			refs = append(refs, wire.TaskRef{ID: t.ID, Epoch: t.Epoch, State: t.State})
+		}
+	}
+	return refs
+}
+
+// assignAll names the whole set to an agent, then sends the launches of the
+// tasks that it does not hold.
+func (c *Core) assignAll(now time.Time, s *session, holds []wire.TaskRef) {
+	want := c.wanted(s.node())
+	has := make(map[dcos.TaskID]dcos.Epoch, len(holds))
+	for _, t := range holds {
+		has[t.ID] = t.Epoch
+	}
+	var run []wire.TaskRef
+	keep := make([]wire.TaskRef, len(want))
+	for i, t := range want {
+		keep[i] = wire.TaskRef{ID: t.ID, Epoch: t.Epoch}
+		if epoch, ok := has[t.ID]; !ok || epoch != t.Epoch {
+			run = append(run, t)
+		}
+	}
+	s.sent, s.hash = want, wire.SetHash(want)
+	c.assign(now, s, wire.Assign{Full: true, Keep: keep}, run)
+}
+
+// assignChanges sends the difference between what the agent was told and what
+// the state wants now.
+func (c *Core) assignChanges(now time.Time, s *session) {
+	want := c.wanted(s.node())
+	var m wire.Assign
+	var run []wire.TaskRef
+	i := 0
+	for _, t := range want {
+		for i < len(s.sent) && s.sent[i].ID < t.ID {
+			m.Stop = append(m.Stop, s.sent[i].ID)
+			i++
+		}
+		if i < len(s.sent) && s.sent[i].ID == t.ID {
+			if s.sent[i].Epoch != t.Epoch {
+				run = append(run, t)
+			}
+			i++
+			continue
+		}
+		run = append(run, t)
+	}
+	for ; i < len(s.sent); i++ {
+		m.Stop = append(m.Stop, s.sent[i].ID)
+	}
+	s.sent, s.hash = want, wire.SetHash(want)
+	if len(run) > 0 || len(m.Stop) > 0 {
+		c.assign(now, s, m, run)
+	}
+}
+
+// assign sends m with the launches of run, in as many messages as that needs.
+// The hash of each is of the agent's set after it.
+func (c *Core) assign(now time.Time, s *session, m wire.Assign, run []wire.TaskRef) {
+	node := c.row(s.node())
+	// A full assignment names every task; otherwise they come one by one.
+	named, after := m.Full, s.hash
+	if !named {
+		after -= wire.SetHash(run)
+	}
+	s.sentAt = now
+	size, lost := 0, []dcos.TaskID(nil)
+	flush := func() {
+		s.seq++
+		m.Term, m.Seq, m.Hash = c.term, s.seq, after
+		c.send(s, m)
+		m, size = wire.Assign{}, 0
+	}
+	for _, ref := range run {
+		l, ok := c.launch(ref.ID, node)
+		if !ok {
+			lost = append(lost, ref.ID)
+			continue
+		}
+		weight := launchSize(&l)
+		if len(m.Run) == assignRun || len(m.Run) > 0 && size+weight > assignBytes {
+			flush()
+		}
+		if !named {
+			after += wire.TaskHash(ref.ID, ref.Epoch)
+		}
+		m.Run = append(m.Run, l)
+		size += weight
+	}
+	flush()
+	if len(lost) > 0 {
+		c.propose([]part{{node: s.node(), kind: partLose, cmd: state.LoseTasks{
+			Node: s.node(), Tasks: lost, Reason: dcos.ReasonReconciliation, Message: "the definition that the task runs is no longer kept",
+		}}})
+	}
+}
+
+// launch is all that a node needs to know of a task.
+func (c *Core) launch(id dcos.TaskID, node *dcos.Node) (dcos.Launch, bool) {
+	t, ok := c.view.Task(id)
+	if !ok || node == nil {
+		return dcos.Launch{}, false
+	}
+	app, ok := c.view.AppAt(t.App, t.Version)
+	if !ok {
+		return dcos.Launch{}, false
+	}
+	return dcos.NewLaunch(app, t, node), true
+}
+
+// launchSize is about the encoded size of a launch.
+func launchSize(l *dcos.Launch) int {
+	n := 256 + len(l.Cmd) + len(strings.Join(l.Args, "    "))
+	for k, v := range l.Env {
+		n += len(k) + len(v) + 8
+	}
+	return n
+}
