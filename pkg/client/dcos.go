@@ -186,3 +186,12 @@ type (
 		Level   uint64 `json:"featureLevel"`
 	}
 )
+
+// DryRun answers a write with ?dryRun=1: all was checked, nothing was changed.
+type DryRun struct {
+	DryRun bool     `json:"dryRun"`          // always true
+	Would  []string `json:"would"`           // what it would do, in sentences
+	App    *App     `json:"app,omitempty"`   // the definition that would be stored
+	Nodes  int      `json:"nodes,omitempty"` // of an app: how many there are
+	Fits   int      `json:"fits,omitempty"`  // of an app: how many have room for one instance right now
+}

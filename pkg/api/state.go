@@ -1,0 +1,102 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/dcos-go/dcos/pkg/dcos"
+	"github.com/dcos-go/dcos/pkg/state"
+)
+
+// How long a request waits for its turn in the replicated state. The client's
+// own patience may end it before.
+const (
+	readPatience  = 15 * time.Second
+	writePatience = 30 * time.Second
+)
+
+// State is the dialects' way to the replicated state.
+type State struct {
+	Proposer state.Proposer
+	Feed     state.Feed
+	// Now is the clock; nil is time.Now.
+	Now func() time.Time
+}
+
+// Time is the present moment.
+func (s State) Time() dcos.Time {
+	if s.Now == nil {
+		return dcos.TimeOf(time.Now())
+	}
+	return dcos.TimeOf(s.Now())
+}
+
+// View is the state for a read: linearizable, or with ?stale what this master
+// has, marked with its age. The index is in the header X-Dcos-Index.
+func (s State) View(w http.ResponseWriter, r *http.Request) (state.View, error) {
+	stale, err := Flag(r.URL.Query(), "stale", false)
+	if err != nil {
+		return state.View{}, err
+	}
+	v := s.Feed.View()
+	if stale {
+		w.Header().Set("X-Dcos-Stale", "true")
+		w.Header().Set("X-Dcos-Age", s.Time().Sub(v.Time()).String())
+	} else {
+		ctx, cancel := context.WithTimeout(r.Context(), readPatience)
+		defer cancel()
+		if v, err = s.Feed.Read(ctx); err != nil {
+			return v, fmt.Errorf("read the state: %w", kindOf(err, dcos.ErrUnavailable))
+		}
+	}
+	w.Header().Set("X-Dcos-Index", strconv.FormatUint(uint64(v.Index()), 10))
+	return v, nil
+}
+
+// Propose carries commands out in the name of who asked. Its error is also the
+// first one among the items.
+func (s State) Propose(r *http.Request, cmds ...state.Command) (state.Result, error) {
+	ctx, cancel := context.WithTimeout(r.Context(), writePatience)
+	defer cancel()
+	res, err := s.Proposer.Propose(ctx, state.Origin{Principal: PrincipalOf(r.Context()).ID}, cmds...)
+	if err != nil {
+		return res, kindOf(err, dcos.ErrUnknown)
+	}
+	return res, res.Err()
+}
+
+// kindOf gives an error that only says "time is up" a kind.
+func kindOf(err, kind error) error {
+	if errors.Is(err, dcos.ErrUnavailable) || errors.Is(err, dcos.ErrUnknown) {
+		return err
+	}
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+		return fmt.Errorf("%w: %w", kind, err)
+	}
+	return err
+}
+
+// Flag reads a yes or no out of a query: "", "1" and "true" are yes.
+func Flag(q url.Values, name string, unset bool) (bool, error) {
+	if !q.Has(name) {
+		return unset, nil
+	}
+	text := q.Get(name)
+	if text == "" {
+		return true, nil
+	}
+	b, err := strconv.ParseBool(text)
+	if err != nil {
+		return false, fmt.Errorf("%w: %s=%.40s, expected true or false", dcos.ErrInvalid, name, text)
+	}
+	return b, nil
+}
+
+// DryRun says whether a write is only to be tried out: checked in full, and
+// answered with what it would do.
+func DryRun(r *http.Request) (bool, error) { return Flag(r.URL.Query(), "dryRun", false) }
