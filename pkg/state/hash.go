@@ -39,7 +39,7 @@ func appendTask(b []byte, t *dcos.Task) []byte {
 	b = appendText(b, string(t.Node))
 	b = appendText(b, string(t.Reason))
 	b = appendText(b, t.Message)
-	b = append(b, byte(t.Goal), byte(t.State), flag(t.Final))
+	b = append(b, byte(t.Goal), byte(t.State), bit(t.Final))
 	for _, n := range [...]int64{
 		int64(t.Version), int64(t.Ordinal), int64(t.Attempt), int64(t.Epoch), int64(t.StatusSeq),
 		int64(t.CreatedAt), int64(t.PlacedAt), int64(t.StartedAt), int64(t.EndedAt),
@@ -54,7 +54,7 @@ func appendTask(b []byte, t *dcos.Task) []byte {
 		b = binary.LittleEndian.AppendUint16(b, p)
 	}
 	if e := t.Exit; e != nil {
-		b = append(b, 1, flag(e.OOM), flag(e.Unknown))
+		b = append(b, 1, bit(e.OOM), bit(e.Unknown))
 		for _, n := range [...]int64{int64(e.Code), int64(e.Signal), int64(e.At)} {
 			b = binary.LittleEndian.AppendUint64(b, uint64(n))
 		}
@@ -67,7 +67,7 @@ func appendText(b []byte, s string) []byte {
 	return append(b, s...)
 }
 
-func flag(on bool) byte {
+func bit(on bool) byte {
 	if on {
 		return 1
 	}

@@ -221,6 +221,7 @@ func TestStoresStayEqualAndSoundUnderAnyLog(t *testing.T) {
 		for _, id := range []string{"n1", "n2"} {
 			m.commit(t, encode(t, Proposal{Commands: []Command{PutNode{Node: testNode(id)}}}))
 		}
+		m.commit(t, encode(t, Proposal{Commands: []Command{PutApp{App: testApp("/a", 3)}, PutApp{App: testApp("/b", 2)}}}))
 		t.Repeat(map[string]func(*rapid.T){
 			"": m.check,
 			"proposal": func(t *rapid.T) {
@@ -234,6 +235,7 @@ func TestStoresStayEqualAndSoundUnderAnyLog(t *testing.T) {
 				m.commit(t, m.sent[len(m.sent)-1])
 			},
 			"one command, all or nothing": m.single,
+			"scheduler and agents":        m.progress,
 			"repeat":                      m.repeat,
 			"time": func(t *rapid.T) {
 				m.now = m.now.Add(time.Duration(rapid.IntRange(-1000, 100_000).Draw(t, "millis")) * time.Millisecond)
@@ -256,6 +258,40 @@ func TestStoresStayEqualAndSoundUnderAnyLog(t *testing.T) {
 			},
 		})
 	})
+}
+
+// progress does what the scheduler and the agents would do, so that logs get
+// beyond the first refusals.
+func (m *machine) progress(t *rapid.T) {
+	var cmds []Command
+	for row := range m.view().Apps() {
+		have := uint32(0)
+		for range m.view().TasksOf(row.App.ID) {
+			have++
+		}
+		if have < row.App.Instances {
+			cmds = append(cmds, AddTasks{App: row.App.ID, Version: row.App.Version, Count: row.App.Instances - have, First: row.NextOrdinal})
+		}
+	}
+	var place Place
+	for k := range m.view().Tasks() {
+		def, _ := m.view().AppAt(k.App, k.Version)
+		switch {
+		case k.State == dcos.TaskWaiting && def != nil:
+			p := Placement{Task: k.ID, Node: pick[dcos.NodeID](t, "node", "n1", "n2")}
+			for range def.Ports {
+				p.Ports = append(p.Ports, uint16(rapid.IntRange(31000, 31099).Draw(t, "host port")))
+			}
+			place.Items = append(place.Items, p)
+		case k.Live():
+			next := k.State + dcos.TaskState(rapid.IntRange(1, 4).Draw(t, "steps"))
+			cmds = append(cmds, TaskStatuses{Node: k.Node, Statuses: []dcos.Status{
+				{Task: k.ID, Epoch: k.Epoch, Seq: k.StatusSeq + 1, State: min(next, dcos.TaskLost), Reason: dcos.ReasonCommand}}})
+		case k.State.Terminal() && !k.Final:
+			cmds = append(cmds, RetryTasks{Tasks: []dcos.TaskID{k.ID}, Version: k.Version})
+		}
+	}
+	m.commit(t, encode(t, Proposal{Commands: append(cmds, place)}))
 }
 
 // single applies one command without an id: if it failed, nothing changed.

@@ -155,3 +155,11 @@ func (v View) Tokens() iter.Seq[*dcos.JoinToken] { return v.t.tokens.All() }
 
 // Audit are the kept writes, oldest first.
 func (v View) Audit() iter.Seq[*AuditRow] { return v.t.audit.All() }
+
+// Outdated says that a task runs another configuration than the one its app
+// wants now. A task that differs only in the version from before a scaling is
+// not outdated; one from before a restart is.
+func (v View) Outdated(row *AppRow, k *dcos.Task) bool {
+	def, ok := v.t.definition(row, k.Version)
+	return !ok || def.LastConfigChange != row.App.LastConfigChange
+}
