@@ -109,6 +109,12 @@ func (v View) Ended(id dcos.AppID) iter.Seq[*dcos.Task] { return v.t.endedOf(id)
 // TasksOn are the live tasks bound to a node, in the order of their ids.
 func (v View) TasksOn(n dcos.NodeID) iter.Seq[*dcos.Task] { return v.t.tasksOn(n) }
 
+// Waiting is how many tasks of an app wait for a place.
+func (v View) Waiting(id dcos.AppID) int {
+	n, _ := v.t.waiting.Get(id)
+	return n
+}
+
 // WaitingApps are the apps that have tasks waiting for a place, with how many.
 func (v View) WaitingApps() iter.Seq2[dcos.AppID, int] { return v.t.waitingApps() }
 
