@@ -6,10 +6,10 @@ import (
 )
 
 const (
-	// maxStops and maxAdds bound one command, so that an entry of the log
-	// stays small; what is left follows with the next call.
-	maxStops = 2000
-	maxAdds  = 10_000
+	// maxIDBytes and maxAdds bound one command, so that an entry of the log
+	// stays small; what is left of an addition follows with the next call.
+	maxIDBytes = 128 << 10
+	maxAdds    = 10_000
 )
 
 // Reconcile says what must be done next for an app to come closer to its
@@ -171,15 +171,29 @@ func (c *census) scaled(d *dcos.Deployment) bool {
 // stop ends the instances for good. Those that are ending already are left
 // out.
 func (c *census) stop(ms []member, why string) {
-	for len(ms) > 0 {
-		n := min(len(ms), maxStops)
-		ids := make([]dcos.TaskID, n)
-		for i, m := range ms[:n] {
-			ids[i] = m.task.ID
-		}
-		c.emit(state.StopTasks{Tasks: ids, Final: true, Message: why})
-		ms = ms[n:]
+	ids := make([]dcos.TaskID, len(ms))
+	for i, m := range ms {
+		ids[i] = m.task.ID
 	}
+	for _, some := range inParts(ids) {
+		c.emit(state.StopTasks{Tasks: some, Final: true, Message: why})
+	}
+}
+
+// inParts cuts a list into parts that fit into a command each.
+func inParts(ids []dcos.TaskID) [][]dcos.TaskID {
+	var out [][]dcos.TaskID
+	first, bytes := 0, 0
+	for i, id := range ids {
+		if bytes += len(id) + 4; bytes > maxIDBytes {
+			out = append(out, ids[first:i:i])
+			first, bytes = i, len(id)+4
+		}
+	}
+	if first < len(ids) {
+		out = append(out, ids[first:])
+	}
+	return out
 }
 
 // retry makes the next attempt of every instance whose task has ended.
@@ -201,10 +215,8 @@ func (c *census) retry(ms []member, deploying dcos.Version) {
 		byVersion[at] = append(byVersion[at], m.task.ID)
 	}
 	for _, at := range order {
-		for ids := byVersion[at]; len(ids) > 0; {
-			n := min(len(ids), maxStops)
-			c.emit(state.RetryTasks{Tasks: ids[:n:n], Version: at})
-			ids = ids[n:]
+		for _, some := range inParts(byVersion[at]) {
+			c.emit(state.RetryTasks{Tasks: some, Version: at})
 		}
 	}
 }

@@ -1,0 +1,483 @@
+// Package scheduler is the leader's turn: it looks at what has changed, asks
+// the reconcilers what must happen, finds places for what waits, and proposes
+// it as one batch.
+//
+// It owns the order in which apps are served, the size of a batch, and the
+// answer to why something does not run. It promises that one batch is in
+// flight at most, that everything it knows can be rebuilt from a state.View
+// (and is, at the start of leadership and after a proposal of unknown
+// outcome), that no app keeps others from their turn, and that what it
+// proposes may be applied twice or not at all without harm. It must not hold
+// facts of its own, read a clock outside its shell, or talk to agents.
+package scheduler
+
+import (
+	"cmp"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/dcos-go/dcos/pkg/app"
+	"github.com/dcos-go/dcos/pkg/dcos"
+	"github.com/dcos-go/dcos/pkg/placement"
+	"github.com/dcos-go/dcos/pkg/state"
+)
+
+// The bounds of one turn.
+const (
+	// maxBatch is how many bytes of commands, roughly, go into a batch: below
+	// state.MaxEntry with room for the encoding.
+	maxBatch = 384 << 10
+	// maxPlaced is how many tasks are placed in a batch, so that one batch is
+	// applied within a few milliseconds.
+	maxPlaced = 2000
+	// maxFailing is how many searches for a place may fail before the batch
+	// is closed: each looks at every node.
+	maxFailing = 256
+	// maxLooked is how many apps are reconciled for one batch.
+	maxLooked = 1000
+
+	leastPause = 50 * time.Millisecond // after a command of an app was refused
+	mostPause  = 10 * time.Second
+)
+
+// Core decides. One goroutine calls it.
+type Core struct {
+	fresh bool // the next turn rebuilds everything
+	index *placement.Index
+	rules map[dcos.AppID]compiled
+
+	nodes  queue[dcos.NodeID] // whose free resources may have changed
+	dirty  queue[dcos.AppID]  // to reconcile
+	ready  queue[dcos.AppID]  // with tasks that may be placed
+	stuck  queue[dcos.AppID]  // with tasks for which there was no place
+	due    map[dcos.AppID]dcos.Time
+	faults map[dcos.AppID]int // refusals in a row
+
+	flying  bool
+	owners  []dcos.AppID // of the commands in flight
+	settled dcos.Index   // turns need a view that shows this
+}
+
+type compiled struct {
+	of    *dcos.App
+	rules *placement.Rules
+}
+
+// New is a core that will rebuild itself from the view of its first turn.
+func New() *Core {
+	c := &Core{}
+	c.Reset()
+	return c
+}
+
+// Reset forgets everything: the next turn starts from its view alone. It is
+// called when leadership begins.
+func (c *Core) Reset() {
+	*c = Core{
+		fresh: true, index: placement.New(), rules: make(map[dcos.AppID]compiled),
+		due: make(map[dcos.AppID]dcos.Time), faults: make(map[dcos.AppID]int),
+	}
+}
+
+// Turn takes over what has changed up to the view, in order and without gaps,
+// and says what to propose as one proposal. Until Done has told its outcome,
+// further turns only take over changes. Wake is when to call again though
+// nothing has changed, 0 for never; it may have passed already.
+func (c *Core) Turn(now dcos.Time, v state.View, changes []state.Change) (cmds []state.Command, wake dcos.Time) {
+	if c.fresh {
+		c.rebuild(v)
+	} else {
+		c.absorb(changes)
+	}
+	if c.flying || v.Index() < c.settled {
+		return nil, 0
+	}
+	c.refresh(v)
+	c.wakeDue(now)
+	t := turn{c: c, now: now, view: v, stopping: make(map[dcos.TaskID]bool)}
+	t.reconcile()
+	t.place()
+	c.owners = t.owners
+	c.flying = len(t.cmds) > 0
+	return t.cmds, c.nextWake(now)
+}
+
+// Done tells the outcome of the proposal that the last Turn asked for.
+func (c *Core) Done(now dcos.Time, res state.Result, err error) {
+	if !c.flying {
+		return
+	}
+	owners := c.owners
+	c.flying, c.owners = false, nil
+	switch {
+	case errors.Is(err, dcos.ErrUnknown):
+		// What was asked for may come true at any time from now on. Commands
+		// are made for that; what is known here is not.
+		c.Reset()
+		return
+	case err != nil:
+		for _, id := range owners {
+			c.pause(id, now)
+		}
+		return
+	}
+	c.settled = res.Index
+	for i, id := range owners {
+		if i < len(res.Items) && refused(res.Items[i]) {
+			c.pause(id, now)
+			continue
+		}
+		delete(c.faults, id)
+		c.dirty.push(id)
+	}
+}
+
+// refused says that a command had no effect at all. Single elements may fail
+// because the world has moved on; the next view shows it.
+func refused(i state.Item) bool {
+	if i.Err != nil {
+		return true
+	}
+	for _, err := range i.Each {
+		if err == nil {
+			return false
+		}
+	}
+	return len(i.Each) > 0
+}
+
+// pause lets an app wait before it is looked at again, longer each time.
+func (c *Core) pause(id dcos.AppID, now dcos.Time) {
+	n := c.faults[id]
+	c.faults[id] = n + 1
+	c.wakeAt(id, now.Add(min(leastPause<<min(n, 10), mostPause)))
+}
+
+func (c *Core) wakeAt(id dcos.AppID, at dcos.Time) {
+	if old, ok := c.due[id]; !ok || at < old {
+		c.due[id] = at
+	}
+}
+
+func (c *Core) wakeDue(now dcos.Time) {
+	var ids []dcos.AppID
+	for id, at := range c.due {
+		if at <= now {
+			ids = append(ids, id)
+		}
+	}
+	slices.Sort(ids)
+	for _, id := range ids {
+		delete(c.due, id)
+		c.dirty.push(id)
+	}
+}
+
+func (c *Core) nextWake(now dcos.Time) dcos.Time {
+	if c.dirty.len() > 0 || c.ready.len() > 0 {
+		return now
+	}
+	var wake dcos.Time
+	for _, at := range c.due {
+		if wake == 0 || at < wake {
+			wake = at
+		}
+	}
+	return wake
+}
+
+// rebuild makes everything from the view, as a new leader must.
+func (c *Core) rebuild(v state.View) {
+	c.Reset()
+	c.fresh = false
+	for n := range v.Nodes() {
+		c.nodes.push(n.ID)
+	}
+	for row := range v.Apps() {
+		c.dirty.push(row.App.ID)
+	}
+}
+
+// absorb marks what the changes touch.
+func (c *Core) absorb(changes []state.Change) {
+	freed := false
+	for i := range changes {
+		switch ch := &changes[i]; ch.Table {
+		case state.TableNodes:
+			c.nodes.push(dcos.NodeID(ch.Key))
+			freed = true
+		case state.TableTasks:
+			freed = c.absorbTask(ch) || freed
+		case state.TableApps:
+			id := dcos.AppID(ch.Key)
+			c.dirty.push(id)
+			if ch.New == nil {
+				delete(c.rules, id)
+				delete(c.due, id)
+				delete(c.faults, id)
+			}
+		case state.TableDeployments:
+			for _, row := range []any{ch.Old, ch.New} {
+				if d, ok := row.(*dcos.Deployment); ok && d != nil {
+					c.dirty.push(d.App)
+				}
+			}
+		}
+	}
+	if freed {
+		for c.stuck.len() > 0 {
+			c.ready.push(c.stuck.pop())
+		}
+	}
+}
+
+// absorbTask says whether the change may have made room on a node.
+func (c *Core) absorbTask(ch *state.Change) (freed bool) {
+	before, _ := ch.Old.(*dcos.Task)
+	after, _ := ch.New.(*dcos.Task)
+	for _, t := range [...]*dcos.Task{before, after} {
+		if t != nil {
+			c.dirty.push(t.App)
+			if t.Node != "" {
+				c.nodes.push(t.Node)
+			}
+		}
+	}
+	return before != nil && before.Live() && (after == nil || !after.Live())
+}
+
+// refresh makes the index true again for the nodes that were touched, by
+// others or by our own picks.
+func (c *Core) refresh(v state.View) {
+	for c.nodes.len() > 0 {
+		id := c.nodes.pop()
+		n, ok := v.Node(id)
+		if !ok {
+			c.index.Remove(id)
+			continue
+		}
+		free, _ := v.Free(id)
+		c.index.Update(n, free)
+	}
+}
+
+// rulesOf are the compiled constraints of an app's definition.
+func (c *Core) rulesOf(a *dcos.App) (*placement.Rules, error) {
+	if len(a.Constraints) == 0 {
+		return nil, nil
+	}
+	if k := c.rules[a.ID]; k.of == a {
+		return k.rules, nil
+	}
+	r, err := placement.Compile(a.Constraints)
+	if err == nil {
+		c.rules[a.ID] = compiled{a, r}
+	}
+	return r, err
+}
+
+// turn is the making of one batch.
+type turn struct {
+	c        *Core
+	now      dcos.Time
+	view     state.View
+	cmds     []state.Command
+	owners   []dcos.AppID
+	bytes    int
+	stopping map[dcos.TaskID]bool // by commands of this batch
+}
+
+func (t *turn) emit(owner dcos.AppID, cmd state.Command) {
+	t.cmds = append(t.cmds, cmd)
+	t.owners = append(t.owners, owner)
+	t.bytes += weight(cmd)
+}
+
+// reconcile asks what each changed app needs.
+func (t *turn) reconcile() {
+	c := t.c
+	for n := 0; c.dirty.len() > 0 && n < maxLooked && t.bytes < maxBatch; n++ {
+		id := c.dirty.pop()
+		row, ok := t.view.App(id)
+		if !ok {
+			continue
+		}
+		if at, paused := c.due[id]; paused && c.faults[id] > 0 && at > t.now {
+			continue // its turn comes when the pause is over
+		}
+		cmds, wake := app.Reconcile(t.view, row, t.now)
+		for _, cmd := range cmds {
+			if t.bytes >= maxBatch {
+				c.dirty.push(id) // the rest follows
+				break
+			}
+			t.emit(id, cmd)
+			if s, ok := cmd.(state.StopTasks); ok {
+				for _, k := range s.Tasks {
+					t.stopping[k] = true
+				}
+			}
+		}
+		if wake > t.now {
+			c.wakeAt(id, wake)
+		} else if !row.Deleting {
+			c.ready.push(id)
+		}
+	}
+}
+
+// place finds places for what waits, one app after the other, so that a large
+// one does not keep the others waiting: what does not fit into the batch goes
+// to the end of the queue.
+func (t *turn) place() {
+	c := t.c
+	failing := 0
+	for left := maxPlaced; c.ready.len() > 0 && left > 0 && failing < maxFailing && t.bytes < maxBatch; {
+		id := c.ready.pop()
+		row, ok := t.view.App(id)
+		if !ok || row.Deleting || row.Backoff.Until > t.now {
+			continue // looked at again when it changes or when its wake comes
+		}
+		placed, more, unplaced := t.placeApp(row, left)
+		left -= placed
+		switch {
+		case unplaced:
+			failing++
+			c.stuck.push(id)
+		case more:
+			c.ready.push(id)
+		}
+	}
+}
+
+// placeApp places up to limit waiting tasks of an app.
+func (t *turn) placeApp(row *state.AppRow, limit int) (placed int, more, unplaced bool) {
+	if t.view.Waiting(row.App.ID) == 0 {
+		return 0, false, false
+	}
+	w := waitingOf(t.view, row.App.ID, t.stopping)
+	if len(w.groups) == 0 {
+		return 0, false, false
+	}
+	var items []state.Placement
+	for _, g := range w.groups {
+		def, ok := t.view.AppAt(row.App.ID, g.version)
+		if !ok {
+			continue
+		}
+		rules, err := t.c.rulesOf(def)
+		if err != nil {
+			unplaced = true // Explain says what is wrong with them
+			continue
+		}
+		n := min(len(g.tasks), limit-len(items), t.room(g.tasks[0]))
+		if n < len(g.tasks) {
+			more = true
+		}
+		if n <= 0 {
+			break
+		}
+		r := w.request(row, def, rules, g)
+		got, left := t.c.index.Pick(&r, n)
+		for i, p := range got {
+			items = append(items, state.Placement{Task: g.tasks[i], Node: p.Node, Ports: p.Ports})
+			w.placed = append(w.placed, p.Node)
+			t.c.nodes.push(p.Node) // our pick is tentative
+		}
+		unplaced = unplaced || left.Count > 0
+	}
+	if len(items) > 0 {
+		t.emit(row.App.ID, state.Place{Items: items})
+	}
+	return len(items), more, unplaced
+}
+
+// room is how many placements still go into the batch.
+func (t *turn) room(like dcos.TaskID) int {
+	return (maxBatch - t.bytes + itemBytes - 1) / (len(like) + itemBytes)
+}
+
+// itemBytes is what an element takes in the log besides its task id.
+const itemBytes = 64
+
+// weight is roughly how many bytes a command takes in the log.
+func weight(cmd state.Command) int {
+	switch cmd := cmd.(type) {
+	case state.Place:
+		n := 0
+		for i := range cmd.Items {
+			n += len(cmd.Items[i].Task) + itemBytes + 3*len(cmd.Items[i].Ports)
+		}
+		return n
+	case state.StopTasks:
+		return idBytes(cmd.Tasks)
+	case state.RetryTasks:
+		return 2 * idBytes(cmd.Tasks) // each makes a row
+	case state.AddTasks:
+		return itemBytes + 16*int(cmd.Count) // not of bytes, but of work
+	}
+	return itemBytes
+}
+
+func idBytes(ids []dcos.TaskID) int {
+	n := itemBytes
+	for _, id := range ids {
+		n += len(id) + 4
+	}
+	return n
+}
+
+// waiting is what waits for a place in an app.
+type waiting struct {
+	placed  []dcos.NodeID // of the instances that have a place and keep it
+	groups  []waitingGroup
+	members int // all instances that are to go on
+}
+
+// waitingGroup is tasks of one definition.
+type waitingGroup struct {
+	version dcos.Version
+	tasks   []dcos.TaskID
+}
+
+func waitingOf(v state.View, id dcos.AppID, stopping map[dcos.TaskID]bool) waiting {
+	var w waiting
+	for k := range v.TasksOf(id) {
+		if k.Final || k.Goal != dcos.GoalRun || stopping[k.ID] {
+			continue
+		}
+		w.members++
+		switch {
+		case k.Live():
+			w.placed = append(w.placed, k.Node)
+		case k.State == dcos.TaskWaiting:
+			i := slices.IndexFunc(w.groups, func(g waitingGroup) bool { return g.version == k.Version })
+			if i < 0 {
+				i = len(w.groups)
+				w.groups = append(w.groups, waitingGroup{version: k.Version})
+			}
+			w.groups[i].tasks = append(w.groups[i].tasks, k.ID)
+		}
+	}
+	// The newest definition first: it is what the app is to become.
+	slices.SortFunc(w.groups, func(a, b waitingGroup) int { return cmp.Compare(b.version, a.version) })
+	return w
+}
+
+func (w *waiting) request(row *state.AppRow, def *dcos.App, rules *placement.Rules, g waitingGroup) placement.Request {
+	r := placement.NewRequest(def, rules)
+	r.Placed = w.placed
+	r.Wanted = max(int(row.App.Instances), w.members)
+	r.Seed = seedOf(g.tasks[0])
+	return r
+}
+
+// seedOf scatters the ports of different tasks (FNV-1a).
+func seedOf(id dcos.TaskID) uint64 {
+	h := uint64(14695981039346656037)
+	for _, b := range []byte(id) {
+		h = (h ^ uint64(b)) * 1099511628211
+	}
+	return h
+}
