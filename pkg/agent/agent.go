@@ -85,6 +85,7 @@ type Core struct {
 
 	outbox outbox
 	kept   kept
+	sweep  sweep
 	link   link
 	disk   disk
 
@@ -120,6 +121,7 @@ func Restore(cfg Config, now time.Time, records [][]byte) (*Core, []Effect, erro
 		c.resume(now, t, boot == cfg.Node.Boot)
 	}
 	c.collect(now)
+	c.do(List{})
 	c.link.retryAt = now
 	c.onFired(now)
 	return c, c.finish(), nil
@@ -170,6 +172,8 @@ func (c *Core) Step(now time.Time, ev Event) []Effect {
 		c.onExited(now, ev)
 	case Cleaned:
 		c.onCleaned(now, ev)
+	case Listed:
+		c.onListed(now, ev)
 	case SandboxRemoved:
 		c.onSandboxRemoved(now, ev)
 	case Probed:
@@ -194,6 +198,7 @@ func (c *Core) onFired(now time.Time) {
 			c.onTaskTimer(now, t)
 		}
 	}
+	c.sweepAgain(now)
 	c.collectDue(now)
 	c.resend(now)
 	c.flushAcks(now)
@@ -225,6 +230,7 @@ func (c *Core) nextMoment() time.Time {
 	for _, t := range c.timed {
 		add(t.wakeAt)
 	}
+	add(c.sweep.wakeAt)
 	add(c.kept.dueAt)
 	add(c.outbox.resendAt)
 	add(c.disk.ackAt)

@@ -65,6 +65,12 @@ type (
 		Task dcos.TaskID
 		Err  error
 	}
+	// Listed answers List.
+	Listed struct {
+		Tasks     []dcos.TaskID
+		Sandboxes []dcos.TaskID
+		Err       error
+	}
 	// SandboxRemoved answers RemoveSandbox.
 	SandboxRemoved struct {
 		Task dcos.TaskID
@@ -124,6 +130,9 @@ type (
 	// for it but the sandbox. Idempotent, also for tasks never started; work
 	// that is under way for the task is abandoned.
 	Cleanup struct{ Task dcos.TaskID }
+	// List asks for all tasks of which the runtime holds anything, and all that
+	// have a sandbox.
+	List struct{}
 	// RemoveSandbox removes a task's directory. Idempotent.
 	RemoveSandbox struct{ Task dcos.TaskID }
 	// Connect dials a master's session port: Addr, or any when it is empty.
@@ -171,6 +180,7 @@ func (Started) isEvent()        {}
 func (Adopted) isEvent()        {}
 func (Exited) isEvent()         {}
 func (Cleaned) isEvent()        {}
+func (Listed) isEvent()         {}
 func (SandboxRemoved) isEvent() {}
 func (Probed) isEvent()         {}
 func (Used) isEvent()           {}
@@ -186,6 +196,7 @@ func (Adopt) isEffect()           {}
 func (Signal) isEffect()          {}
 func (Kill) isEffect()            {}
 func (Cleanup) isEffect()         {}
+func (List) isEffect()            {}
 func (RemoveSandbox) isEffect()   {}
 func (Connect) isEffect()         {}
 func (Disconnect) isEffect()      {}

@@ -249,11 +249,9 @@ func (c *Core) onAssign(now time.Time, m wire.Assign) {
 	for i := range m.Run {
 		c.tell(m.Run[i].Task, m.Run[i].Epoch)
 	}
-	for _, id := range m.Stop {
-		c.untell(id)
-		if t := c.tasks[id]; t != nil {
-			c.stop(now, t, "stopped by the master")
-		}
+	for _, r := range m.Stop {
+		c.untell(r.ID)
+		c.stopTold(now, r)
 	}
 	if m.Full {
 		c.stopUntold(now)
@@ -265,6 +263,20 @@ func (c *Core) onAssign(now time.Time, m wire.Assign) {
 	}
 	if c.hash != m.Hash {
 		c.beat(now) // shows the difference; a full assignment follows
+	}
+}
+
+// stopTold stops a task that the master names. One that never came here has
+// ended before it began, and the master waits to hear that.
+func (c *Core) stopTold(now time.Time, r wire.TaskRef) {
+	switch t := c.tasks[r.ID]; {
+	case t != nil && !t.ended():
+		c.stop(now, t, "stopped by the master")
+	case r.State.Terminal() || c.outbox.holdsEnd(r.ID):
+	case t != nil:
+		c.report(now, t)
+	default:
+		c.reportOf(now, dcos.Status{Task: r.ID, Epoch: r.Epoch, State: dcos.TaskKilled, Reason: dcos.ReasonKilled, Message: "stopped before its node took it"})
 	}
 }
 

@@ -136,8 +136,12 @@ func (c *Core) free(now time.Time, t *task) {
 	}
 }
 
-// blocked says that an older task of the same instance may still run.
+// blocked says that an older task of the same instance may still run, or a
+// task that nobody knows.
 func (c *Core) blocked(t *task) bool {
+	if !c.sweep.done {
+		return true
+	}
 	in := c.instances[t.rec.Launch.Instance]
 	return len(in) > 0 && in[0] != t
 }
@@ -296,7 +300,7 @@ func (c *Core) cleanup(now time.Time, t *task) {
 
 func (c *Core) onCleaned(now time.Time, ev Cleaned) {
 	t := c.tasks[ev.Task]
-	if t == nil || t.step != stepCleanup && t.step != stepScrub {
+	if c.strayCleaned(now, ev) || t == nil || t.step != stepCleanup && t.step != stepScrub {
 		return
 	}
 	if ev.Err != nil {

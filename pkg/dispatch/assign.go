@@ -9,21 +9,24 @@ import (
 	"github.com/dcos-go/dcos/pkg/wire"
 )
 
-// wanted is the set of tasks that a node shall run, by id.
-func (c *Core) wanted(id dcos.NodeID) []wire.TaskRef {
-	var refs []wire.TaskRef
+// wanted are the tasks that a node shall run, and those whose end the state
+// waits for, both by id.
+func (c *Core) wanted(id dcos.NodeID) (run, stop []wire.TaskRef) {
 	for t := range c.view.TasksOn(id) {
-		if t.Live() && t.Goal == dcos.GoalRun {
-			refs = append(refs, wire.TaskRef{ID: t.ID, Epoch: t.Epoch, State: t.State})
+		ref := wire.TaskRef{ID: t.ID, Epoch: t.Epoch, State: t.State}
+		if t.Goal == dcos.GoalRun {
+			run = append(run, ref)
+		} else {
+			stop = append(stop, ref)
 		}
 	}
-	return refs
+	return run, stop
 }
 
 // assignAll names the whole set to an agent, then sends the launches of the
 // tasks that it does not hold.
 func (c *Core) assignAll(now time.Time, s *session, holds []wire.TaskRef) {
-	want := c.wanted(s.node())
+	want, stop := c.wanted(s.node())
 	has := make(map[dcos.TaskID]dcos.Epoch, len(holds))
 	for _, t := range holds {
 		has[t.ID] = t.Epoch
@@ -36,38 +39,39 @@ func (c *Core) assignAll(now time.Time, s *session, holds []wire.TaskRef) {
 			run = append(run, t)
 		}
 	}
-	s.sent, s.hash = want, wire.SetHash(want)
-	c.assign(now, s, wire.Assign{Full: true, Keep: keep}, run)
+	s.sent, s.stops, s.hash = want, stop, wire.SetHash(want)
+	c.assign(now, s, wire.Assign{Full: true, Keep: keep, Stop: stop}, run)
 }
 
 // assignChanges sends the difference between what the agent was told and what
 // the state wants now.
 func (c *Core) assignChanges(now time.Time, s *session) {
-	want := c.wanted(s.node())
-	var m wire.Assign
-	var run []wire.TaskRef
-	i := 0
-	for _, t := range want {
-		for i < len(s.sent) && s.sent[i].ID < t.ID {
-			m.Stop = append(m.Stop, s.sent[i].ID)
-			i++
-		}
-		if i < len(s.sent) && s.sent[i].ID == t.ID {
-			if s.sent[i].Epoch != t.Epoch {
-				run = append(run, t)
-			}
-			i++
-			continue
-		}
-		run = append(run, t)
+	want, stop := c.wanted(s.node())
+	m := wire.Assign{Stop: missing(stop, s.stops)}
+	// What left the set and is not to be stopped has ended, or is no more.
+	for _, t := range missing(missing(s.sent, want), stop) {
+		m.Stop = append(m.Stop, wire.TaskRef{ID: t.ID, Epoch: t.Epoch, State: dcos.TaskLost})
 	}
-	for ; i < len(s.sent); i++ {
-		m.Stop = append(m.Stop, s.sent[i].ID)
-	}
-	s.sent, s.hash = want, wire.SetHash(want)
+	run := missing(want, s.sent)
+	s.sent, s.stops, s.hash = want, stop, wire.SetHash(want)
 	if len(run) > 0 || len(m.Stop) > 0 {
 		c.assign(now, s, m, run)
 	}
+}
+
+// missing are the elements of a that are not in b; both are sorted by id.
+func missing(a, b []wire.TaskRef) []wire.TaskRef {
+	var out []wire.TaskRef
+	i := 0
+	for _, t := range a {
+		for i < len(b) && b[i].ID < t.ID {
+			i++
+		}
+		if i == len(b) || b[i].ID != t.ID {
+			out = append(out, t)
+		}
+	}
+	return out
 }
 
 // assign sends m with the launches of run, in as many messages as that needs.

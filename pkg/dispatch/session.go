@@ -26,7 +26,8 @@ type session struct {
 
 	seq      uint64         // of the last assignment
 	sent     []wire.TaskRef // the set that the agent was told, by id
-	hash     uint64         // of it
+	stops    []wire.TaskRef // live tasks that the agent was told to stop, by id
+	hash     uint64         // of sent
 	sentAt   time.Time      // of the last assignment
 	resyncAt time.Time      // not before, for a wrong hash
 }

@@ -145,13 +145,7 @@ func (d *decoder) assign(f field) (Msg, error) {
 		case 5:
 			return d.refs(&m.Keep, f)
 		case 6:
-			if err := d.count(); err != nil {
-				return err
-			}
-			var id dcos.TaskID
-			err := set(&id, f)
-			m.Stop = append(m.Stop, id)
-			return err
+			return d.refs(&m.Stop, f)
 		case 7:
 			m.Hash = f.u
 		}

@@ -158,9 +158,7 @@ func encodeAssign(e *encoder, m Assign) {
 		e.msg(4, func(e *encoder) { encodeLaunch(e, l) })
 	}
 	encodeRefs(e, 5, m.Keep)
-	for _, id := range m.Stop {
-		e.elem(6, string(id))
-	}
+	encodeRefs(e, 6, m.Stop)
 	e.uint(7, m.Hash)
 }
 

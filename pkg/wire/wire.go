@@ -63,14 +63,16 @@ type (
 	// With Full the set becomes Keep and the tasks of Run together: what is in
 	// neither must be stopped. Otherwise the tasks of Run are added and those
 	// of Stop taken away. A task in Keep that the agent does not hold comes in
-	// the Run of a later message.
+	// the Run of a later message. A task in Stop that the agent does not hold
+	// was stopped before it came: unless its State is terminal, the agent
+	// reports its end.
 	Assign struct {
 		Term dcos.Term
 		Seq  uint64
 		Full bool
 		Run  []dcos.Launch
 		Keep []TaskRef // only with Full; State is not used
-		Stop []dcos.TaskID
+		Stop []TaskRef // with Full too: those whose end the state waits for
 		// Hash is of the whole set after this message (SetHash).
 		Hash uint64
 	}

@@ -103,7 +103,7 @@ func message(t *rapid.T) wire.Msg {
 	case 4:
 		return wire.Assign{
 			Term: dcos.Term(u("term")), Seq: u("seq"), Full: rapid.Bool().Draw(t, "full"), Run: list(t, launch), Keep: list(t, ref),
-			Stop: list(t, func(t *rapid.T) dcos.TaskID { return dcos.TaskID(str(t, "stop")) }), Hash: u("hash"),
+			Stop: list(t, ref), Hash: u("hash"),
 		}
 	case 5:
 		return wire.Report{Statuses: list(t, status)}
@@ -293,7 +293,7 @@ func FuzzDecode(f *testing.F) {
 	for _, m := range []wire.Msg{
 		wire.Bye{}, wire.Ack{Seqs: []uint64{1, 300}}, wire.Beat{N: 1, Usage: wire.Usage{CPUMilli: 5}},
 		wire.Hello{Cluster: "c", Node: dcos.Node{ID: "n", Attributes: map[string]string{"a": "b"}, Total: resource.Set{CPUs: 1000, Ports: resource.PortSet(80)}}, Tasks: []wire.TaskRef{{ID: "t", Epoch: 3}}},
-		wire.Assign{Term: 1, Seq: 2, Full: true, Run: []dcos.Launch{{Task: "t", Cmd: "true", Env: map[string]string{"A": "1"}, Ports: []uint16{80}}}, Stop: []dcos.TaskID{"u"}},
+		wire.Assign{Term: 1, Seq: 2, Full: true, Run: []dcos.Launch{{Task: "t", Cmd: "true", Env: map[string]string{"A": "1"}, Ports: []uint16{80}}}, Stop: []wire.TaskRef{{ID: "u"}}},
 		wire.Report{Statuses: []dcos.Status{{Task: "t", State: dcos.TaskFailed, Exit: &dcos.Exit{Code: 3}}}},
 	} {
 		b, err := wire.AppendFrame(nil, m)
