@@ -24,8 +24,9 @@ const (
 	// remembered.
 	WindowTime = 10 * time.Minute
 
-	maxKeptErrors = 256 // of one proposal, with their text
-	maxKeptText   = 256 // of one error
+	maxKept     = 1 << 14 // errors of one proposal
+	maxTexts    = 256     // of them, with their text
+	maxKeptText = 256     // of one error, in bytes
 )
 
 // proposerRow is one source of proposals.
@@ -37,9 +38,10 @@ type proposerRow struct {
 
 // doneRow is what came of one proposal.
 type doneRow struct {
-	ID     dcos.ProposalID `cbor:"1,keyasint"`
-	Items  uint32          `cbor:"2,keyasint"`
-	Errors []keptError     `cbor:"3,keyasint,omitempty"`
+	ID      dcos.ProposalID `cbor:"1,keyasint"`
+	Items   uint32          `cbor:"2,keyasint"`
+	Errors  []keptError     `cbor:"3,keyasint,omitempty"`
+	TooMuch bool            `cbor:"4,keyasint,omitempty"` // there were more errors than are kept
 }
 
 // keptError is an error of an item, or of one element of a batch.
@@ -162,11 +164,15 @@ func (x *txn) expire(now dcos.Time) {
 func keep(id dcos.ProposalID, items []Item) *doneRow {
 	row := &doneRow{ID: id, Items: uint32(len(items))}
 	add := func(item, of, element int, err error) {
-		if err == nil {
+		if err == nil || row.TooMuch {
+			return
+		}
+		if len(row.Errors) == maxKept {
+			row.Errors, row.TooMuch = nil, true
 			return
 		}
 		kept := keptError{Item: uint32(item), Of: uint32(of), Element: uint32(element), Kind: kindOf(err)}
-		if len(row.Errors) < maxKeptErrors {
+		if len(row.Errors) < maxTexts {
 			text := err.Error()
 			kept.Text = text[:min(len(text), maxKeptText)]
 		}
@@ -192,6 +198,11 @@ func kindOf(err error) uint8 {
 
 func (r *doneRow) items() []Item {
 	items := make([]Item, r.Items)
+	if r.TooMuch {
+		for i := range items {
+			items[i].Err = fmt.Errorf("%w: proposal %s was applied before, with too many errors to keep", dcos.ErrUnknown, r.ID)
+		}
+	}
 	for _, e := range r.Errors {
 		err := &formerError{kind: kinds[e.Kind], text: e.Text}
 		if err.text == "" {

@@ -69,13 +69,15 @@ func (x *txn) addPart(p decodedProposal) (*decodedProposal, error) {
 		have, data = row.Have, row.Data
 	}
 	switch {
-	case p.id.IsZero() || part.Of < 2 || part.N >= part.Of || len(data)+len(part.Data) > MaxProposal || row != nil && row.Of != part.Of:
+	case p.id.IsZero() || part.Of < 2 || part.N >= part.Of || row != nil && row.Of != part.Of:
 		return nil, fmt.Errorf("%w: part %d of %d does not fit proposal %s", dcos.ErrInvalid, part.N, part.Of, p.id)
 	case part.N < have:
 		return nil, nil
 	case part.N > have:
 		return nil, fmt.Errorf("%w: part %d of proposal %s is missing, nothing was changed: send it again from the first part",
 			dcos.ErrUnavailable, have, p.id)
+	case len(data)+len(part.Data) > MaxProposal:
+		return nil, fmt.Errorf("%w: the parts of proposal %s are more than %d bytes", dcos.ErrInvalid, p.id, MaxProposal)
 	}
 	data = append(data[:len(data):len(data)], part.Data...)
 	if have+1 < part.Of {
