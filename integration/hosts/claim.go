@@ -60,6 +60,9 @@ func newClaim(state string) (*claim, error) {
 		if err := os.WriteFile(claimPath(n), []byte(c.dir(state)), 0o644); err != nil {
 			return nil, errors.Join(fmt.Errorf("claim a test network: %w", err), f.Close())
 		}
+		if err := widenInotify(); err != nil {
+			return nil, errors.Join(err, c.release())
+		}
 		return c, nil
 	}
 	return nil, fmt.Errorf("all %d test networks are in use (%s)", claimLimit, claimDir)
@@ -103,7 +106,7 @@ func taken(n int) bool {
 // release gives the number back. Everything of the Net must be gone.
 func (c *claim) release() error {
 	// Removed while locked: see cache.TryLock.
-	return errors.Join(removeIfThere(claimPath(c.n)), c.file.Close())
+	return errors.Join(removeIfThere(claimPath(c.n)), c.file.Close(), restoreInotify())
 }
 
 // sweep removes what killed runs left, for all numbers that nobody holds.

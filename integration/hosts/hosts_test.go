@@ -100,6 +100,9 @@ func TestHostsOfBothModesBootAtOnceAndReachEachOther(t *testing.T) {
 			t.Errorf("%s does not reach the test", h.Name())
 		}
 	}
+	if limit, err := readNumber(inotifyFile); err != nil || limit < inotifyWide {
+		t.Errorf("inotify instances = %d, %v; want %d while a network is there", limit, err, inotifyWide)
+	}
 	kinds := map[string]string{}
 	for _, h := range all {
 		kinds[h.Name()] = run(t, h, "stat", "-f", "-c", "%T", "/sys/fs/cgroup")
@@ -304,7 +307,7 @@ func leftovers(t *testing.T, number int, state string) []string {
 		t.Fatal(err)
 	}
 	for _, h := range trees {
-		if dir := filepath.Join(h.Mount, c.cgroup()); exists(dir) {
+		if dir := filepath.Join(h.Mount, c.cgroup()); there(dir) {
 			out = append(out, dir)
 		}
 	}
@@ -319,16 +322,11 @@ func leftovers(t *testing.T, number int, state string) []string {
 		out = append(out, "mount in "+state)
 	}
 	for _, path := range []string{state, claimPath(number)} {
-		if exists(path) {
+		if there(path) {
 			out = append(out, path)
 		}
 	}
 	return out
-}
-
-func exists(path string) bool {
-	_, err := os.Lstat(path)
-	return err == nil
 }
 
 func TestClosedNetworkLeavesNothing(t *testing.T) {
@@ -419,7 +417,7 @@ func TestDirectoryWithAMountIsNotDeleted(t *testing.T) {
 	if err := removeAll(dir); err == nil || !strings.Contains(err.Error(), sub) {
 		t.Errorf("removeAll = %v, want a refusal that names %s", err, sub)
 	}
-	if !exists(sub) {
+	if !there(sub) {
 		t.Error("the mount point is gone")
 	}
 }
