@@ -402,7 +402,9 @@ func (m *machine) partition(d time.Duration) {
 	}
 }
 
-func (m *machine) step(ev agent.Event) { m.carryOut(m.core.Step(m.w.now, ev)) }
+func (m *machine) step(ev agent.Event) {
+	m.carryOut(m.core.Step(m.w.now, ev))
+}
 
 // later gives the agent an event, unless it was killed meanwhile.
 func (m *machine) later(d time.Duration, f func() agent.Event) {

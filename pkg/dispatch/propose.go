@@ -1,7 +1,9 @@
 package dispatch
 
 import (
+	"cmp"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/dcos-go/dcos/pkg/dcos"
@@ -144,24 +146,26 @@ func (c *Core) flushStatuses(now time.Time) {
 	}
 }
 
-// batchOf folds the first of a node's pending statuses: what a later one of
-// the same task overtakes is left out, but that it ran.
+// batchOf folds the first of a node's pending statuses: what a newer one of
+// the same task overtakes is left out, but that it ran. What came out of order
+// is put in order.
 func batchOf(n *node) (part, int) {
 	p := part{node: n.id, kind: partStatuses, sess: n.sess.id}
-	size, last := 0, make(map[dcos.TaskID]int)
+	size, newest := 0, make(map[dcos.TaskID]uint64)
 	for p.n < len(n.pending) && p.n < batchNode && (p.n == 0 || size < batchBytes) {
 		st := &n.pending[p.n]
 		size += statusWeight + len(st.Message) + len(st.Task)
-		last[st.Task] = p.n
+		newest[st.Task] = max(newest[st.Task], st.Seq)
 		p.seqs = append(p.seqs, st.Seq)
 		p.n++
 	}
 	cmd := state.TaskStatuses{Node: n.id}
-	for i, st := range n.pending[:p.n] {
-		if last[st.Task] == i || st.State == dcos.TaskRunning {
+	for _, st := range n.pending[:p.n] {
+		if newest[st.Task] == st.Seq || st.State == dcos.TaskRunning {
 			cmd.Statuses = append(cmd.Statuses, st)
 		}
 	}
+	slices.SortStableFunc(cmd.Statuses, func(a, b dcos.Status) int { return cmp.Compare(a.Seq, b.Seq) })
 	p.cmd = cmd
 	return p, size
 }
