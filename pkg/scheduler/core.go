@@ -111,7 +111,7 @@ func (c *Core) Done(now dcos.Time, res state.Result, err error) {
 	owners := c.owners
 	c.flying, c.owners = false, nil
 	switch {
-	case errors.Is(err, dcos.ErrUnknown):
+	case !outcomeKnown(err):
 		// What was asked for may come true at any time from now on. Commands
 		// are made for that; what is known here is not.
 		c.Reset()
@@ -131,6 +131,19 @@ func (c *Core) Done(now dcos.Time, res state.Result, err error) {
 		delete(c.faults, id)
 		c.dirty.push(id)
 	}
+}
+
+// outcomeKnown says that a proposal was applied, or never will be.
+func outcomeKnown(err error) bool {
+	if err == nil {
+		return true
+	}
+	for _, kind := range []error{dcos.ErrUnavailable, dcos.ErrInvalid, dcos.ErrExhausted, dcos.ErrConflict, dcos.ErrDenied} {
+		if errors.Is(err, kind) {
+			return true
+		}
+	}
+	return false
 }
 
 // refused says that a command had no effect at all. Single elements may fail

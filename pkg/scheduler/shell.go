@@ -166,7 +166,7 @@ func (l *loop) run(ctx context.Context) error {
 			if o.err != nil {
 				l.s.log.Warn("scheduler's batch was not taken", "cause", o.err)
 			}
-			if errors.Is(o.err, dcos.ErrUnknown) {
+			if !outcomeKnown(o.err) {
 				return o.err // start again from a view of now
 			}
 			l.core.Done(dcos.TimeOf(time.Now()), o.res, o.err)
@@ -193,9 +193,7 @@ func (l *loop) turn(ctx context.Context) (wake dcos.Time) {
 		ctx, cancel := context.WithTimeout(ctx, proposeTimeout)
 		defer cancel()
 		res, err := l.s.proposer.Propose(ctx, state.Origin{}, cmds...)
-		if err == nil || !errors.Is(err, context.Canceled) {
-			l.done <- outcome{res, err}
-		}
+		l.done <- outcome{res, err} // has room: one batch is in flight at most
 		return nil
 	})
 	return 0 // the outcome is what comes next
