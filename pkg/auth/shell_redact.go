@@ -1,6 +1,9 @@
 package auth
 
-import "log/slog"
+import (
+	"encoding/json"
+	"log/slog"
+)
 
 // LogValue is String: no key reaches a log.
 func (ca *CA) LogValue() slog.Value { return slog.StringValue(ca.String()) }
@@ -30,3 +33,16 @@ func (j *Joined) GoString() string { return j.String() }
 
 // LogValue is String: no key reaches a log.
 func (j *Joined) LogValue() slog.Value { return slog.StringValue(j.String()) }
+
+// MarshalJSON is String: a value inside another one is printed as JSON by
+// some log handlers and answers.
+func (s *Secrets) MarshalJSON() ([]byte, error) { return json.Marshal(s.String()) }
+
+// MarshalJSON is String.
+func (r JoinRequest) MarshalJSON() ([]byte, error) { return json.Marshal(r.String()) }
+
+// MarshalJSON is String.
+func (a JoinAnswer) MarshalJSON() ([]byte, error) { return json.Marshal(a.String()) }
+
+// MarshalJSON is String.
+func (j *Joined) MarshalJSON() ([]byte, error) { return json.Marshal(j.String()) }

@@ -14,6 +14,7 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -59,6 +60,9 @@ func (c *Credentials) String() string {
 
 // GoString is String.
 func (c *Credentials) GoString() string { return c.String() }
+
+// MarshalJSON is String: some log handlers print values inside others as JSON.
+func (c *Credentials) MarshalJSON() ([]byte, error) { return json.Marshal(c.String()) }
 
 // LogValue is String.
 func (c *Credentials) LogValue() slog.Value { return slog.StringValue(c.String()) }
