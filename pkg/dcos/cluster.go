@@ -28,7 +28,7 @@ type JoinToken struct {
 // User is a person or program that may log in.
 type User struct {
 	ID           string  `cbor:"1,keyasint"`
-	PasswordHash string  `cbor:"2,keyasint,omitempty"` // argon2id in PHC form
+	PasswordHash string  `cbor:"2,keyasint,omitempty" json:"-"` // argon2id in PHC form
 	Grants       []Grant `cbor:"3,keyasint,omitempty"`
 	// Generation is raised when the user's tokens are to become void.
 	Generation uint64 `cbor:"4,keyasint,omitempty"`
@@ -43,3 +43,6 @@ type Grant struct {
 
 // String keeps the password's hash out of logs and errors.
 func (u User) String() string { return "user " + u.ID }
+
+// GoString is String.
+func (u User) GoString() string { return u.String() }
