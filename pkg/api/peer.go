@@ -145,3 +145,11 @@ func Serve(ctx context.Context, l net.Listener, h http.Handler, forwarded bool, 
 	<-done
 	return nil
 }
+
+// RoundTrip makes a request of this machine's own to the other one; only the
+// URL's path and query matter. Implements http.RoundTripper.
+func (p *Peer) RoundTrip(r *http.Request) (*http.Response, error) {
+	r = r.Clone(r.Context())
+	r.URL.Scheme, r.URL.Host = "http", "peer"
+	return p.transport.RoundTrip(r)
+}
