@@ -48,12 +48,12 @@ type Host struct {
 	last   byte   // last part of the address
 	dir    string // what the host keeps: disk, mount point, console
 	cgroup string
-	bootID string // of the running or last boot
 
-	mu   sync.Mutex
-	pid1 int           // guarded by mu; in the machine's numbers, 0 = off
-	dead chan struct{} // guarded by mu; closed when PID 1 has been reaped
-	conn *sshConn      // guarded by mu
+	mu     sync.Mutex
+	bootID string        // guarded by mu; of the running or last boot
+	pid1   int           // guarded by mu; in the machine's numbers, 0 = off
+	dead   chan struct{} // guarded by mu; closed when PID 1 has been reaped
+	conn   *sshConn      // guarded by mu
 }
 
 // Host boots a machine, waits until all its units are up, and removes it at
@@ -148,7 +148,11 @@ func (h *Host) Name() string { return h.opt.Name }
 func (h *Host) IP() string { return h.net.addr(h.last).IP.String() }
 
 // BootID is what the host reads in /proc/sys/kernel/random/boot_id.
-func (h *Host) BootID() string { return h.bootID }
+func (h *Host) BootID() string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.bootID
+}
 
 // KeyFile is the private ssh key that root of every host accepts.
 func (h *Host) KeyFile() string { return h.net.root.KeyFile }

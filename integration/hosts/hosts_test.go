@@ -34,15 +34,15 @@ func TestMain(m *testing.M) {
 func child() {
 	n, err := OpenNet(context.Background())
 	if err != nil {
-		fmt.Println("error", err)
+		fmt.Fprintln(os.Stdout, "error", err)
 		os.Exit(1)
 	}
 	h, err := n.NewHost(context.Background(), Options{Name: "orphan"})
 	if err != nil {
-		fmt.Println("error", err)
+		fmt.Fprintln(os.Stdout, "error", err)
 		os.Exit(1)
 	}
-	fmt.Println("up", n.claim.n, n.state, h.PID1())
+	fmt.Fprintln(os.Stdout, "up", n.claim.n, n.state, h.PID1())
 	select {}
 }
 

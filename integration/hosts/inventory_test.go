@@ -34,8 +34,10 @@ func TestInventoryShowsEachThingThatIsLeft(t *testing.T) {
 		{"deleted file", "mv /etc/debian_version /run/moved", "+ file /etc/debian_version deleted", "cp -p /run/moved /etc/debian_version; rm /run/moved"},
 		{"file in memory", "touch /run/left", "+ file /run/left", "rm /run/left"},
 		{"mount", "mkdir /mnt/left; mount -t tmpfs left /mnt/left", "+ mount /mnt/left", "umount /mnt/left; rmdir /mnt/left"},
-		{"unit", "printf '[Service]\\nExecStart=/bin/true\\n' > /etc/systemd/system/left.service; systemctl daemon-reload",
-			"+ unit file left.service", "rm /etc/systemd/system/left.service; systemctl daemon-reload"},
+		{
+			"unit", "printf '[Service]\\nExecStart=/bin/true\\n' > /etc/systemd/system/left.service; systemctl daemon-reload",
+			"+ unit file left.service", "rm /etc/systemd/system/left.service; systemctl daemon-reload",
+		},
 		{"user", "cp -p /etc/passwd /root/p; echo left:x:999:999::/:/bin/sh >> /etc/passwd", "+ user left", "cat /root/p > /etc/passwd; rm /root/p"},
 		{"nft table", "nft add table inet left", "+ nft table inet left", "nft delete table inet left"},
 		{"link", "ip link add left type veth peer name right", "+ link left", "ip link del left"},

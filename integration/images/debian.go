@@ -57,8 +57,10 @@ func closure(ctx context.Context, dir string, packages []string) ([]string, erro
 		return nil, err
 	}
 	defer os.Remove(status)
-	cmd := exec.CommandContext(ctx, "apt-get", append([]string{"-s", "-o", "Dir::State::status=" + status,
-		"--no-install-recommends", "install"}, packages...)...)
+	cmd := exec.CommandContext(ctx, "apt-get", append([]string{
+		"-s", "-o", "Dir::State::status=" + status,
+		"--no-install-recommends", "install",
+	}, packages...)...)
 	var errOut bytes.Buffer
 	cmd.Stderr = &errOut
 	out, err := cmd.Output()

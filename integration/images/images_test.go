@@ -179,8 +179,10 @@ func TestRedisImageIsTheOfficialOnesTwin(t *testing.T) {
 
 	root := unpacked(t, image)
 	for _, c := range [][]string{
-		{"/usr/local/bin/redis-server", "--version"}, {"/usr/local/bin/redis-cli", "--version"},
-		{"/usr/local/bin/redis-benchmark", "--version"}, {"/bin/sh", "-c", "id -u; ls /; setpriv --version"},
+		{"/usr/local/bin/redis-server", "--version"},
+		{"/usr/local/bin/redis-cli", "--version"},
+		{"/usr/local/bin/redis-benchmark", "--version"},
+		{"/bin/sh", "-c", "id -u; ls /; setpriv --version"},
 	} {
 		if err := cache.Run(inside(t, root, image, c...)); err != nil {
 			t.Error(err)

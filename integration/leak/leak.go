@@ -46,7 +46,7 @@ type Machine interface {
 // snapshot counts lines, each of which names one thing, its kind first.
 type snapshot map[string]int
 
-func (s snapshot) add(format string, args ...any) { s[fmt.Sprintf(format, args...)]++ }
+func (out snapshot) add(format string, args ...any) { out[fmt.Sprintf(format, args...)]++ }
 
 // Check looks now and again when the test has ended, after the clean-up of
 // everything that the test sets up later, and fails the test for each thing
