@@ -329,15 +329,20 @@ func (c *class) dominant(need amounts) int {
 	return best
 }
 
-// leftover is the share of the dominant resource that stays free on a node.
-func (c *class) leftover(dominant int, free, need amounts) int64 {
-	switch dominant {
+// at is the amount of a kind, numbered as by dominant.
+func (a *amounts) at(kind int) int64 {
+	switch kind {
 	case 0:
-		return perMillion(free.cpus-need.cpus, c.total.cpus)
+		return int64(a.cpus)
 	case 1:
-		return perMillion(free.mem-need.mem, c.total.mem)
+		return int64(a.mem)
 	case 2:
-		return perMillion(free.disk-need.disk, c.total.disk)
+		return int64(a.disk)
 	}
-	return perMillion(free.gpus-need.gpus, c.total.gpus)
+	return a.gpus
+}
+
+// leftover is the share of the dominant resource that stays free on a node.
+func (c *class) leftover(dominant int, free, need *amounts) int64 {
+	return perMillion(free.at(dominant)-need.at(dominant), c.total.at(dominant))
 }

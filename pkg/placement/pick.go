@@ -66,7 +66,8 @@ type search struct {
 
 	onHost   []int32 // instances of the app by slot
 	inZone   []int32 // by zone
-	dominant []int8  // by class
+	dominant []int8  // by class: see class.dominant
+	grain    []int64 // by class: amounts of the dominant resource closer than this may cost the same
 }
 
 type fixedRule struct {
@@ -80,10 +81,12 @@ func (x *Index) search(r *Request, asked int) *search {
 	s := &search{
 		x: x, need: amountsOf(r.Need), ports: newPortNeed(r), image: r.Image, noRole: !acceptsAny(r.Roles), rules: r.Rules,
 		onHost: make([]int32, len(x.nodes)), inZone: make([]int32, len(x.zoneOf)),
-		dominant: make([]int8, len(x.classes)),
+		dominant: make([]int8, len(x.classes)), grain: make([]int64, len(x.classes)),
 	}
 	for i := range x.classes {
-		s.dominant[i] = int8(x.classes[i].dominant(s.need))
+		d := x.classes[i].dominant(s.need)
+		s.dominant[i] = int8(d)
+		s.grain[i] = x.classes[i].total.at(d)/1_000_000 + 1
 	}
 	wanted := max(r.Wanted, len(r.Placed)+asked, 1)
 	s.wanted = int64(wanted)
@@ -153,7 +156,7 @@ func (s *search) fixedAllow(slot int32) bool {
 // that stays free (best fit first) and the app's share on the host.
 func (s *search) cost(slot int32) int64 {
 	c := s.x.class[slot]
-	cost := s.x.classes[c].leftover(int(s.dominant[c]), s.x.free[slot], s.need)
+	cost := s.x.classes[c].leftover(int(s.dominant[c]), &s.x.free[slot], &s.need)
 	if n := s.onHost[slot]; n > 0 {
 		cost += spread * int64(n) * 1_000_000 / s.wanted
 	}
@@ -205,13 +208,37 @@ func (s *search) place(out []Placement, n int, seed uint64) []Placement {
 	return out
 }
 
-// best is the cheapest node for one task.
+// maxKin bounds what best remembers; nodes that are all different are not
+// worth it.
+const maxKin = 1 << 14
+
+// best is the cheapest node for one task. Nodes of one class and zone without
+// an instance of the app differ in what is free of the dominant resource
+// alone, so that most of them are passed over by one comparison.
 func (s *search) best() (best int32, ok bool) {
 	best, least := int32(-1), int64(0)
 	plain := len(s.tallies) == 0
+	zones := int32(len(s.inZone))
+	var seen []int64 // by class and zone: least free amount found, plus 1; 0 for none
+	if n := int(zones) * len(s.x.classes); n <= maxKin {
+		seen = make([]int64, n)
+	}
 	for _, slot := range s.x.order {
+		class, idle := s.x.class[slot], seen != nil && s.onHost[slot] == 0
+		kin := class*zones + s.x.zone[slot]
+		free := s.x.free[slot].at(int(s.dominant[class]))
+		if idle && seen[kin] != 0 {
+			// Equal: as good, and later in order. More by a millionth of the
+			// whole or above: worse for certain.
+			if more := free - (seen[kin] - 1); more == 0 || more > s.grain[class] {
+				continue
+			}
+		}
 		if !s.hasRoom(slot) || !s.fixedAllow(slot) || !plain && !s.countAllow(slot) {
 			continue
+		}
+		if idle && (seen[kin] == 0 || free < seen[kin]-1) {
+			seen[kin] = free + 1
 		}
 		cost := s.cost(slot) + s.zoneCost(s.x.zone[slot])
 		if best < 0 || cost < least {
