@@ -169,7 +169,16 @@ func (r *Runtime) waitShim(ctx context.Context, dir string) error {
 			return err
 		}
 	}
-	_, _ = unix.Wait4(p.shim, nil, unix.WNOHANG, nil) // not ours after a restart: somebody else reaps it
+	// After a restart it is not our child: somebody else reaps it.
+	if n, err := unix.Wait4(p.shim, nil, unix.WNOHANG, nil); n != 0 || err != nil || busy {
+		return nil
+	}
+	// It lets go of its lock a moment before it can be reaped.
+	short, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	if waitPidfd(short, f) == nil {
+		_, _ = unix.Wait4(p.shim, nil, unix.WNOHANG, nil)
+	}
 	return nil
 }
 
