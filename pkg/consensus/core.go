@@ -299,6 +299,9 @@ func (c *Core) received(from dcos.MasterID, b []byte, snapshot bool) {
 
 // acceptable reports whether a member may send such a message over the wire.
 func acceptable(m *pb.Message, snapshot bool) bool {
+	if m.GetTerm() == 0 && m.GetType() != pb.MsgReadIndex {
+		return false
+	}
 	switch m.GetType() {
 	case pb.MsgSnap:
 		return snapshot && m.GetSnapshot().GetMetadata().GetIndex() > 0

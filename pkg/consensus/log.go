@@ -168,14 +168,17 @@ func (l *Log) check() error {
 		}
 		term = e.GetTerm()
 	}
-	if l.hard == nil {
-		return nil
-	}
 	if l.hard.GetCommit() > last {
 		return fmt.Errorf("committed up to %d, but the log ends at %d", l.hard.GetCommit(), last)
 	}
-	if l.hard.GetCommit() < l.snapIndex() { // a snapshot is committed in itself
-		l.hard = &pb.HardState{Term: l.hard.Term, Vote: l.hard.Vote, Commit: new(l.snapIndex())}
+	// A snapshot is committed in itself, and its term has begun.
+	if h := l.hard; h.GetCommit() < l.snapIndex() || h.GetTerm() < l.snap.GetMetadata().GetTerm() {
+		l.hard = &pb.HardState{
+			Term: new(max(h.GetTerm(), l.snap.GetMetadata().GetTerm())), Vote: new(h.GetVote()), Commit: new(max(h.GetCommit(), l.snapIndex())),
+		}
+		if l.hard.GetTerm() != h.GetTerm() {
+			l.hard.Vote = new(uint64(0))
+		}
 	}
 	return nil
 }

@@ -171,7 +171,10 @@ func (s *Store) apply(index dcos.Index, entry []byte) (Commit, []Result, error) 
 		}
 	}
 	before := s.t.time
-	s.t.index, s.t.time = index, nextTime(before, stamp)
+	s.t.index = index
+	if len(entry) > 0 { // raft's own entries have no stamp, nor are they the first
+		s.t.time = nextTime(before, stamp)
+	}
 	x := &txn{t: s.t, removed: map[dcos.AppID]bool{}, buf: s.buf}
 	results := make([]Result, 0, len(proposals))
 	for _, p := range proposals {
