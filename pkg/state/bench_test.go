@@ -113,3 +113,33 @@ func BenchmarkSnapshot(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkSmallEntries commits one status per entry, as an idle cluster does.
+func BenchmarkSmallEntries(b *testing.B) {
+	s, index := loaded(b, 10_000, 100)
+	p := encode(b, Proposal{ID: dcos.ProposalID{Proposer: 1, Seq: 1}, Commands: []Command{PutUser{User: dcos.User{ID: "ann"}}}})
+	b.ResetTimer()
+	for range b.N {
+		index++
+		if _, _, err := s.Apply(index, EncodeEntry(epoch0, p)); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkCheck looks at a state of the size that simulations have.
+func BenchmarkCheck(b *testing.B) {
+	s, index := loaded(b, 100, 5)
+	for _, p := range batches(b, s, 5, 50) {
+		index++
+		if _, _, err := s.Apply(index, EncodeEntry(epoch0, p)); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ResetTimer()
+	for range b.N {
+		if err := Check(s.View()); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -20,7 +20,10 @@ import (
 // that are not lost, with an epoch; an app has at most one deployment; all
 // indexes say what the rows say.
 func Check(v View) error {
-	c := &checker{t: v.t, held: map[dcos.NodeID]*holding{}, ports: map[dcos.NodeID]int{}, waiting: map[dcos.AppID]int{}, newest: map[instance]*dcos.Task{}}
+	c := &checker{
+		t: v.t, held: map[dcos.NodeID]*counted{}, waiting: map[dcos.AppID]int{},
+		newest: make(map[instance]*dcos.Task, v.t.instances.Len()),
+	}
 	c.apps()
 	for k := range v.t.tasks.All() {
 		c.task(k)
@@ -32,7 +35,8 @@ func Check(v View) error {
 	return errors.Join(c.found...)
 }
 
-// CheckHash computes the hash anew from all rows and compares.
+// CheckHash computes what never changes in a row or costs much: the hash of
+// all rows, and the ids of tasks.
 func CheckHash(v View) error {
 	var sum, h rowSum
 	var buf []byte
@@ -46,7 +50,20 @@ func CheckHash(v View) error {
 	if sum != v.t.sum {
 		return fmt.Errorf("hash of all rows is %x, the state says %x", sum.Lo, v.t.sum.Lo)
 	}
+	for k := range v.Tasks() {
+		row, ok := v.App(k.App)
+		if !ok || k.ID != dcos.NewTaskID(k.App, row.Incarnation, k.Ordinal, k.Attempt) {
+			return fmt.Errorf("task %s: not the id of instance %d of %s, attempt %d", k.ID, k.Ordinal, k.App, k.Attempt)
+		}
+	}
 	return nil
+}
+
+// counted is what the live tasks of a node hold, added up one by one.
+type counted struct {
+	holding
+	ports  int
+	ranges []resource.Range
 }
 
 type instance struct {
@@ -57,8 +74,7 @@ type instance struct {
 type checker struct {
 	t       *tables
 	found   []error
-	held    map[dcos.NodeID]*holding
-	ports   map[dcos.NodeID]int
+	held    map[dcos.NodeID]*counted
 	waiting map[dcos.AppID]int
 	newest  map[instance]*dcos.Task
 	live    int
@@ -68,8 +84,13 @@ type checker struct {
 
 func (c *checker) expect(ok bool, format string, args ...any) {
 	if !ok {
-		c.found = append(c.found, fmt.Errorf(format, args...))
+		c.fail(format, args...)
 	}
+}
+
+// fail is for what is looked at per task, where unused arguments would cost.
+func (c *checker) fail(format string, args ...any) {
+	c.found = append(c.found, fmt.Errorf(format, args...))
 }
 
 func (c *checker) apps() {
@@ -99,73 +120,83 @@ func (c *checker) apps() {
 
 func (c *checker) task(k *dcos.Task) {
 	row, ok := c.t.apps.Get(string(k.App))
-	if !ok {
-		c.expect(false, "task %s: its app %s does not exist", k.ID, k.App)
+	switch {
+	case !ok:
+		c.fail("task %s: its app %s does not exist", k.ID, k.App)
 		return
+	case k.Ordinal >= row.NextOrdinal:
+		c.fail("task %s: instance %d, the app's next is %d", k.ID, k.Ordinal, row.NextOrdinal)
+	case (k.Epoch == 0) != (k.Node == ""):
+		c.fail("task %s: node %q with epoch %d", k.ID, k.Node, k.Epoch)
+	case uint64(k.Epoch) > uint64(c.t.index):
+		c.fail("task %s: epoch %d is in the future", k.ID, k.Epoch)
+	case k.State == dcos.TaskWaiting && (k.Node != "" || k.Goal != dcos.GoalRun):
+		c.fail("task %s: waits, with node %q and goal %d", k.ID, k.Node, k.Goal)
+	case k.State.Terminal() != (k.EndedAt != 0):
+		c.fail("task %s: %s, ended at %q", k.ID, k.State, k.EndedAt)
 	}
-	c.expect(k.ID == dcos.NewTaskID(k.App, row.Incarnation, k.Ordinal, k.Attempt), "task %s: not the id of instance %d, attempt %d", k.ID, k.Ordinal, k.Attempt)
-	c.expect(k.Ordinal < row.NextOrdinal, "task %s: instance %d, the app's next is %d", k.ID, k.Ordinal, row.NextOrdinal)
-	c.expect((k.Epoch == 0) == (k.Node == ""), "task %s: node %q with epoch %d", k.ID, k.Node, k.Epoch)
-	c.expect(k.State != dcos.TaskWaiting || k.Node == "" && k.Goal == dcos.GoalRun, "task %s: waits, with node %q and goal %d", k.ID, k.Node, k.Goal)
-	c.expect(k.State.Terminal() == (k.EndedAt != 0), "task %s: %s, ended at %q", k.ID, k.State, k.EndedAt)
-	c.expect(uint64(k.Epoch) <= uint64(c.t.index), "task %s: epoch %d is in the future", k.ID, k.Epoch)
 	if k.State == dcos.TaskWaiting {
 		c.waiting[k.App]++
-	}
-	if history(k) {
-		c.history++
-		got, ok := c.t.ended.Get(k)
-		c.expect(ok && got == k, "task %s: not in the index of ended tasks", k.ID)
-	} else {
-		c.current++
-		got, ok := c.t.instances.Get(k)
-		c.expect(ok && got == k, "task %s: not in the index of instances", k.ID)
-		_, ok = c.t.definition(row, k.Version)
-		c.expect(ok, "task %s: its version %s is not kept", k.ID, k.Version)
-		c.newest[instance{k.App, k.Ordinal}] = k
 	}
 	if k.Live() {
 		c.liveTask(k)
 	}
+	if history(k) {
+		c.history++
+		if got, ok := c.t.ended.Get(k); !ok || got != k {
+			c.fail("task %s: not in the index of ended tasks", k.ID)
+		}
+		return
+	}
+	c.current++
+	if got, ok := c.t.instances.Get(k); !ok || got != k {
+		c.fail("task %s: not in the index of instances", k.ID)
+	}
+	if _, ok := c.t.definition(row, k.Version); !ok {
+		c.fail("task %s: its version %s is not kept", k.ID, k.Version)
+	}
+	c.newest[instance{k.App, k.Ordinal}] = k
 }
 
 func (c *checker) liveTask(k *dcos.Task) {
 	c.live++
-	got, ok := c.t.byNode.Get(k)
-	c.expect(ok && got == k, "task %s: not in the index of its node", k.ID)
-	n, ok := c.t.nodes.Get(string(k.Node))
-	c.expect(ok && n.State != dcos.NodeLost, "task %s: live on node %q, which is lost or unknown", k.ID, k.Node)
-	c.expect(k.Need.Ports.Size() == len(k.Ports) && k.Need.Ports.Contains(resource.PortSet(k.Ports...)),
-		"task %s: holds ports %s, has %v", k.ID, k.Need.Ports, k.Ports)
+	if got, ok := c.t.byNode.Get(k); !ok || got != k {
+		c.fail("task %s: not in the index of its node", k.ID)
+	}
+	if n, ok := c.t.nodes.Get(string(k.Node)); !ok || n.State == dcos.NodeLost {
+		c.fail("task %s: live on node %q, which is lost or unknown", k.ID, k.Node)
+	}
 	h := c.held[k.Node]
 	if h == nil {
-		h = &holding{}
+		h = &counted{}
 		c.held[k.Node] = h
 	}
 	h.tasks++
-	h.set = h.set.Plus(k.Need)
-	c.ports[k.Node] += len(k.Ports)
+	h.ports += len(k.Ports)
+	for _, p := range k.Ports {
+		if !k.Need.Ports.Has(p) {
+			c.fail("task %s: holds ports %s, has %v", k.ID, k.Need.Ports, k.Ports)
+		}
+		h.ranges = append(h.ranges, resource.Range{First: p, Last: p})
+	}
+	need := k.Need
+	need.Ports = nil
+	h.set = h.set.Plus(need)
 }
 
 // attempts compares history with what came after it.
 func (c *checker) attempts() {
 	c.t.ended.Scan(func(k *dcos.Task) bool {
 		later, ok := c.newest[instance{k.App, k.Ordinal}]
-		c.expect(!ok || later.Attempt > k.Attempt && (later.Epoch == 0 || later.Epoch > k.Epoch),
-			"task %s: history, but attempt %d with epoch %d is the newest", k.ID, laterAttempt(later), k.Epoch)
+		if ok && (later.Attempt <= k.Attempt || later.Epoch != 0 && later.Epoch <= k.Epoch) {
+			c.fail("task %s: history, but attempt %d with epoch %d is the newest", k.ID, later.Attempt, later.Epoch)
+		}
 		return true
 	})
 	c.expect(c.t.ended.Len() == c.history, "%d ended tasks in the index, %d in the table", c.t.ended.Len(), c.history)
 	c.expect(c.t.instances.Len() == c.current, "%d instances in the index, %d in the table", c.t.instances.Len(), c.current)
 	c.expect(c.t.byNode.Len() == c.live, "%d live tasks in the index, %d in the table", c.t.byNode.Len(), c.live)
 	c.expect(equalCounts(&c.t.waiting, c.waiting), "waiting tasks are %v, counted %v", c.waiting, mapOf(&c.t.waiting))
-}
-
-func laterAttempt(k *dcos.Task) uint32 {
-	if k == nil {
-		return 0
-	}
-	return k.Attempt
 }
 
 func (c *checker) nodes() {
@@ -178,8 +209,9 @@ func (c *checker) nodes() {
 			c.expect(!inLedger && !shrunk, "node %s: in the ledger without tasks", n.ID)
 			continue
 		}
+		h.set.Ports = resource.NewRanges(h.ranges...)
 		c.expect(inLedger && kept.tasks == h.tasks && kept.set.Equal(h.set), "node %s: tasks hold %s, the ledger says %v", n.ID, h.set, kept)
-		c.expect(h.set.Ports.Size() == c.ports[n.ID], "node %s: a port of %s is held twice", n.ID, h.set.Ports)
+		c.expect(h.set.Ports.Size() == h.ports, "node %s: a port of %s is held twice", n.ID, h.set.Ports)
 		c.expect(shrunk == !h.set.FitsIn(n.Total), "node %s: tasks hold %s of %s (shrunk: %v)", n.ID, h.set, n.Total, shrunk)
 	}
 }

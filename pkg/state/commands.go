@@ -129,7 +129,7 @@ type (
 		Statuses []dcos.Status `cbor:"2,keyasint"`
 	}
 	// LoseTasks marks live tasks of a node lost, e.g. because its agent
-	// does not know them any more. Epochs must match.
+	// does not know them any more. An id is one attempt, hence one epoch.
 	LoseTasks struct {
 		Node    dcos.NodeID   `cbor:"1,keyasint"`
 		Tasks   []dcos.TaskID `cbor:"2,keyasint"`

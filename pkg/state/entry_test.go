@@ -161,6 +161,15 @@ func TestEntriesAreAppliedOnceAndInOrder(t *testing.T) {
 	if _, ok := c.s.View().User("ann"); !ok {
 		t.Error("the old entry was applied")
 	}
+
+	// Raft's own entry comes first in every log; the first stamp is still
+	// taken at its word.
+	s := New()
+	for i, entry := range [][]byte{nil, EncodeEntry(epoch0)} {
+		if commit, _, err := s.Apply(dcos.Index(i+1), entry); err != nil || commit.Time != []dcos.Time{0, epoch0}[i] {
+			t.Errorf("entry %d: time %d, %v", i+1, commit.Time, err)
+		}
+	}
 }
 
 func TestTimeNeverGoesBackAndJumpsAreBounded(t *testing.T) {
