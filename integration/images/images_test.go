@@ -21,7 +21,6 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
-	"github.com/google/go-containerregistry/pkg/v1/validate"
 	"go.uber.org/goleak"
 
 	"github.com/dcos-go/dcos/integration/hosts/cache"
@@ -273,7 +272,7 @@ func pull(ctx context.Context, r *Registry, canonical string) error {
 	if err != nil {
 		return err
 	}
-	return validate.Image(image)
+	return verify(image)
 }
 
 func TestRegistryServesCanonicalNamesByTagAndDigest(t *testing.T) {
