@@ -96,11 +96,11 @@ func (s *Scheduler) follow(ctx context.Context) error {
 	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
+	g, ctx := errgroup.WithContext(ctx) // whichever part ends, the feed ends too
 	commits, err := s.feed.Watch(ctx, v.Index())
 	if err != nil {
 		return fmt.Errorf("watch the state: %w", err)
 	}
-	g, ctx := errgroup.WithContext(ctx)
 	l := &loop{s: s, core: New(), view: v, commits: make(chan state.Commit, feedBuffer), done: make(chan outcome, 1), group: g}
 	g.Go(func() error { return pump(ctx, commits, l.commits) })
 	g.Go(func() error { return l.run(ctx) })
