@@ -14,6 +14,7 @@ import (
 
 	"github.com/dcos-go/dcos/pkg/dcos"
 	"github.com/dcos-go/dcos/pkg/link"
+	"github.com/dcos-go/dcos/pkg/state"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -43,6 +44,12 @@ func newSecrets(t testing.TB, cluster string, now time.Time, random io.Reader) *
 
 func freshSecrets(t testing.TB) *Secrets { return newSecrets(t, "c1", time.Now(), rand.Reader) }
 
+// The state is a roster and knows the users.
+var _ interface {
+	Roster
+	Users
+} = state.View{}
+
 // rows is a small state.
 type rows struct {
 	tokens  map[string]*dcos.JoinToken
@@ -57,6 +64,7 @@ func (r rows) User(id string) (*dcos.User, bool)       { v, ok := r.users[id]; r
 func (r rows) Masters() iter.Seq[*dcos.Master] {
 	return slices.Values(slices.Collect(maps.Values(r.masters)))
 }
+
 func (r rows) addToken(t testing.TB, role dcos.Role, s *Secrets) Token {
 	t.Helper()
 	tok, row, err := NewToken(role, caHash(s), rand.Reader)

@@ -216,8 +216,11 @@ var refusals = []struct {
 	word string
 	kind error
 }{
-	{"invalid", dcos.ErrInvalid}, {"conflict", dcos.ErrConflict}, {"denied", dcos.ErrDenied},
-	{"exhausted", dcos.ErrExhausted}, {"unavailable", dcos.ErrUnavailable},
+	{"invalid", dcos.ErrInvalid},
+	{"conflict", dcos.ErrConflict},
+	{"denied", dcos.ErrDenied},
+	{"exhausted", dcos.ErrExhausted},
+	{"unavailable", dcos.ErrUnavailable},
 }
 
 // refuseJoin is the answer for an error. What is of no known kind is an

@@ -76,8 +76,16 @@ func TestStoredHashesAreBounded(t *testing.T) {
 func TestNewUsersKeepTheRules(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct{ id, password string }{
-		{"", password}, {"system", password}, {"a:b", password}, {"-a", password}, {"a b", password}, {"a/b", password}, {strings.Repeat("a", 97), password},
-		{"eve", "short"}, {"eve", strings.Repeat("x", 257)}, {"eve", "bad utf-8 \xff\xff\xff"},
+		{"", password},
+		{"system", password},
+		{"a:b", password},
+		{"-a", password},
+		{"a b", password},
+		{"a/b", password},
+		{strings.Repeat("a", 97), password},
+		{"eve", "short"},
+		{"eve", strings.Repeat("x", 257)},
+		{"eve", "bad utf-8 \xff\xff\xff"},
 	} {
 		if _, err := NewUser(tt.id, tt.password, nil, &counter{}); !errors.Is(err, dcos.ErrInvalid) {
 			t.Errorf("NewUser(%.20q, %.20q) = %v, want ErrInvalid", tt.id, tt.password, err)
@@ -281,7 +289,11 @@ func TestWrongLoginsLookAlikeAndAreLimited(t *testing.T) {
 	}
 	var wg sync.WaitGroup
 	for range 12 { // in parallel too
-		wg.Go(func() { g.Login(t.Context(), r, "eve", "wrong password", "h1") })
+		wg.Go(func() {
+			if _, err := g.Login(t.Context(), r, "eve", "wrong password", "h1"); err == nil {
+				t.Error("logged in with a wrong password")
+			}
+		})
 	}
 	wg.Wait()
 	if _, err := g.Login(t.Context(), r, "eve", password, "h1"); !errors.Is(err, dcos.ErrExhausted) {
@@ -389,8 +401,14 @@ func TestAuthorizationHeaderInBothForms(t *testing.T) {
 		header, want string
 		ok           bool
 	}{
-		{"", "", true}, {"token=", "", true}, {"token=abc", "abc", true}, {"Bearer abc", "abc", true}, {"bearer  abc ", "abc", true},
-		{"Basic abc", "", false}, {"abc", "", false}, {"Bearer", "", false},
+		{"", "", true},
+		{"token=", "", true},
+		{"token=abc", "abc", true},
+		{"Bearer abc", "abc", true},
+		{"bearer  abc ", "abc", true},
+		{"Basic abc", "", false},
+		{"abc", "", false},
+		{"Bearer", "", false},
 	} {
 		got, err := FromHeader(tt.header)
 		if got != tt.want || (err == nil) != tt.ok || !tt.ok && !errors.Is(err, dcos.ErrUnauthenticated) {

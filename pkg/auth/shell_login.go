@@ -35,7 +35,7 @@ func NewGate(secrets func() *Secrets, now func() time.Time) *Gate {
 		now = time.Now
 	}
 	var salt [SaltSize]byte
-	rand.Read(salt[:]) //nolint:errcheck // it never fails
+	rand.Read(salt[:]) // never fails
 	return &Gate{
 		secrets: secrets, now: now, hashing: make(chan struct{}, passwordsAtOnce),
 		// No password is this long, so none matches.

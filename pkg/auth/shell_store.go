@@ -120,7 +120,7 @@ func replaceFile(path string, b []byte) error {
 		err = os.Rename(tmp, path)
 	}
 	if err != nil {
-		os.Remove(tmp) //nolint:errcheck // the first error counts
+		os.Remove(tmp) // the first error counts
 		return fmt.Errorf("write %s: %w", path, err)
 	}
 	return syncDir(filepath.Dir(path))

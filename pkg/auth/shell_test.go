@@ -43,7 +43,7 @@ func TestNoSecretIsPrinted(t *testing.T) {
 	key, _ := s.CA.key.Bytes()
 	for _, secret := range [][]byte{tok.secret, s.Gossip[0], s.Signing[0].Seed(), key, text} {
 		head := secret[:12]
-		dec := strings.Trim(fmt.Sprint(head), "[]")
+		dec := strings.Trim(fmt.Sprintf("%d", head), "[]")
 		canaries = append(canaries, string(head), hex.EncodeToString(head), strings.ToUpper(hex.EncodeToString(head)), tokenText.EncodeToString(head), dec, strings.ReplaceAll(fmt.Sprintf("%#v", head)[7:], "}", ""))
 	}
 	canaries = append(canaries, s.CA.key.D.String()[:16]) //nolint:staticcheck // the test looks for what %v would print
@@ -126,17 +126,17 @@ func TestSecretsAreStoredForTheirOwnerOnly(t *testing.T) {
 		t.Errorf("LoadCredentials = %v, %v", c, err)
 	}
 	path := filepath.Join(dir, secretsFile)
-	os.Chmod(path, 0o640)
+	must(t, os.Chmod(path, 0o640))
 	if _, err := LoadSecrets(dir); !errors.Is(err, dcos.ErrInvalid) || !strings.Contains(err.Error(), "chmod 600") {
 		t.Errorf("secrets that a group may read: %v", err)
 	}
-	os.Chmod(path, 0o600)
+	must(t, os.Chmod(path, 0o600))
 	whole, _ := os.ReadFile(path)
-	os.WriteFile(path, whole[:len(whole)-40], 0o600)
+	must(t, os.WriteFile(path, whole[:len(whole)-40], 0o600))
 	if _, err := LoadSecrets(dir); !errors.Is(err, dcos.ErrInvalid) || !strings.Contains(err.Error(), path) {
 		t.Errorf("damaged secrets: %v, want the file's name", err)
 	}
-	os.Rename(filepath.Join(dir, "agent.pem"), filepath.Join(dir, "master.pem"))
+	must(t, os.Rename(filepath.Join(dir, "agent.pem"), filepath.Join(dir, "master.pem")))
 	if _, err := LoadCredentials(dir, dcos.RoleMaster); !errors.Is(err, dcos.ErrInvalid) {
 		t.Errorf("agent's certificate as a master's: %v", err)
 	}
@@ -192,6 +192,13 @@ func TestKeeperRenewsInTimeAndTriesAgain(t *testing.T) {
 	})
 }
 
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 func writePair(t *testing.T, dir string, c *tls.Certificate) (certFile, keyFile string) {
 	t.Helper()
 	certFile, keyFile = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
@@ -199,8 +206,8 @@ func writePair(t *testing.T, dir string, c *tls.Certificate) (certFile, keyFile 
 	if err != nil {
 		t.Fatal(err)
 	}
-	os.WriteFile(keyFile, pem.EncodeToMemory(&pem.Block{Type: blockKey, Bytes: key}), 0o600)
-	os.WriteFile(certFile, pem.EncodeToMemory(&pem.Block{Type: blockCert, Bytes: c.Certificate[0]}), 0o600)
+	must(t, os.WriteFile(keyFile, pem.EncodeToMemory(&pem.Block{Type: blockKey, Bytes: key}), 0o600))
+	must(t, os.WriteFile(certFile, pem.EncodeToMemory(&pem.Block{Type: blockCert, Bytes: c.Certificate[0]}), 0o600))
 	return certFile, keyFile
 }
 
@@ -229,7 +236,7 @@ func TestServingCertificateFollowsItsFiles(t *testing.T) {
 		if !is(a) {
 			t.Error("the first certificate is not served")
 		}
-		os.WriteFile(certFile, []byte("half a file"), 0o600)
+		must(t, os.WriteFile(certFile, []byte("half a file"), 0o600))
 		<-time.After(servingLook)
 		if !is(a) {
 			t.Error("a damaged new file replaced the good certificate")
@@ -239,7 +246,7 @@ func TestServingCertificateFollowsItsFiles(t *testing.T) {
 		if !is(b) {
 			t.Error("the new certificate is not served")
 		}
-		os.Remove(keyFile)
+		must(t, os.Remove(keyFile))
 		<-time.After(servingLook)
 		if !is(b) {
 			t.Error("a missing file took the certificate away")

@@ -74,8 +74,10 @@ func TestOneHostHoldsALimitedNumberOfHandshakes(t *testing.T) {
 	t.Parallel()
 	h := newHosts(2)
 	a, b := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
-	if !h.enter(a) || !h.enter(a) || h.enter(a) {
-		t.Error("want two handshakes from one host, and no third")
+	for i, want := range []bool{true, true, false} {
+		if got := h.enter(a); got != want {
+			t.Errorf("handshake %d of one host: let in %v, want %v", i+1, got, want)
+		}
 	}
 	if !h.enter(b) {
 		t.Error("another host is refused")

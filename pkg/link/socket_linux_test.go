@@ -39,11 +39,12 @@ func TestBothEndsNoticeADeadMachineWithinSeconds(t *testing.T) {
 			{"TCP_KEEPCNT", syscall.IPPROTO_TCP, syscall.TCP_KEEPCNT, 3},
 			{"TCP_USER_TIMEOUT", syscall.IPPROTO_TCP, tcpUserTimeout, 6000},
 		} {
-			raw.Control(func(fd uintptr) {
-				if v, err := syscall.GetsockoptInt(int(fd), opt.level, opt.n); err != nil || v != opt.v {
-					t.Errorf("%s = %d, %v, want %d", opt.name, v, err, opt.v)
-				}
-			})
+			var v int
+			var err error
+			cerr := raw.Control(func(fd uintptr) { v, err = syscall.GetsockoptInt(int(fd), opt.level, opt.n) })
+			if cerr != nil || err != nil || v != opt.v {
+				t.Errorf("%s = %d, %v, %v, want %d", opt.name, v, err, cerr, opt.v)
+			}
 		}
 	}
 }

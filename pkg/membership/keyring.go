@@ -148,7 +148,7 @@ func replace(path string, b []byte) error {
 		err = os.Rename(tmp, path)
 	}
 	if err != nil {
-		os.Remove(tmp) //nolint:errcheck // the first error counts
+		os.Remove(tmp) // the first error counts
 		return err
 	}
 	d, err := os.Open(filepath.Dir(path))

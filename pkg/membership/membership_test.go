@@ -184,7 +184,9 @@ func TestStrangersAreNotTakenIn(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, b := range [][]byte{{}, {0}, {3, 0x81, 0xa4}, bytes.Repeat([]byte{0xff}, 1500)} {
-			c.Write(b)
+			if _, err := c.Write(b); err != nil {
+				break // it has seen enough of us
+			}
 		}
 		c.Close()
 	}
@@ -291,8 +293,11 @@ func TestKeyringSurvivesATornWrite(t *testing.T) {
 		}
 	}
 	// Both torn: said, not guessed.
-	os.WriteFile(path, []byte("["), 0o600)
-	os.WriteFile(path+".good", []byte("["), 0o600)
+	for _, p := range []string{path, path + ".good"} {
+		if err := os.WriteFile(p, []byte("["), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
 	if _, err := openKeyring(path, [][]byte{key(7)}); !errors.Is(err, dcos.ErrInvalid) || !strings.Contains(err.Error(), "delete the file") {
 		t.Errorf("both torn: %v", err)
 	}

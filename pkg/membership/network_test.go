@@ -15,6 +15,8 @@ import (
 
 	"github.com/hashicorp/memberlist"
 	"github.com/hashicorp/serf/serf"
+
+	"github.com/dcos-go/dcos/pkg/dcos"
 )
 
 // network carries packets and streams between members in virtual time, and
@@ -144,7 +146,13 @@ func swarm(t *testing.T, n *network, count int) (gs []*Gossip, stop []func()) {
 		ctx, cancel := context.WithCancel(context.Background())
 		done := make(chan error, 1)
 		go func() { done <- g.Run(ctx) }()
-		gs, stop = append(gs, g), append(stop, sync.OnceFunc(func() { cancel(); <-done }))
+		gs, stop = append(gs, g), append(stop, sync.OnceFunc(func() {
+			cancel()
+			// A member that the test has shut down says that it ended by itself.
+			if err := <-done; err != nil && !errors.Is(err, dcos.ErrUnavailable) {
+				t.Errorf("Run = %v", err)
+			}
+		}))
 	}
 	return gs, stop
 }
