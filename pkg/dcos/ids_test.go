@@ -125,8 +125,10 @@ func TestIDsDifferWheneverWhatTheyNameDiffers(t *testing.T) {
 			ordinal, attempt uint32
 		}
 		draw := func(name string) key {
-			return key{rapid.SampledFrom([]AppID{"/a", "/a/b", "/a-b", "/b"}).Draw(t, name+" app"), Index(rapid.Uint64Range(1, 3).Draw(t, name+" at")),
-				rapid.Uint32Range(0, 3).Draw(t, name+" ordinal"), rapid.Uint32Range(1, 3).Draw(t, name+" attempt")}
+			return key{
+				rapid.SampledFrom([]AppID{"/a", "/a/b", "/a-b", "/b"}).Draw(t, name+" app"), Index(rapid.Uint64Range(1, 3).Draw(t, name+" at")),
+				rapid.Uint32Range(0, 3).Draw(t, name+" ordinal"), rapid.Uint32Range(1, 3).Draw(t, name+" attempt"),
+			}
 		}
 		a, b := draw("first"), draw("second")
 		x, y := NewTaskID(a.app, a.at, a.ordinal, a.attempt), NewTaskID(b.app, b.at, b.ordinal, b.attempt)

@@ -21,8 +21,10 @@ const (
 	TaskLost                          // its machine is gone, or its fate cannot be known
 )
 
-var taskStateNames = [...]string{"", "TASK_STAGING", "TASK_STAGING", "TASK_STAGING", "TASK_STARTING", "TASK_RUNNING",
-	"TASK_FINISHED", "TASK_FAILED", "TASK_KILLED", "TASK_ERROR", "TASK_LOST"}
+var taskStateNames = [...]string{
+	"", "TASK_STAGING", "TASK_STAGING", "TASK_STAGING", "TASK_STARTING", "TASK_RUNNING",
+	"TASK_FINISHED", "TASK_FAILED", "TASK_KILLED", "TASK_ERROR", "TASK_LOST",
+}
 
 // String is Mesos' name of the state. Waiting, placed and staging share one,
 // since Mesos tells them apart by whether the task has an agent.

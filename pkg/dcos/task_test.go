@@ -10,8 +10,10 @@ var allStates = []TaskState{TaskWaiting, TaskPlaced, TaskStaging, TaskStarting, 
 
 func TestStatesHaveMesosNames(t *testing.T) {
 	t.Parallel()
-	want := []string{"TASK_STAGING", "TASK_STAGING", "TASK_STAGING", "TASK_STARTING", "TASK_RUNNING",
-		"TASK_FINISHED", "TASK_FAILED", "TASK_KILLED", "TASK_ERROR", "TASK_LOST"}
+	want := []string{
+		"TASK_STAGING", "TASK_STAGING", "TASK_STAGING", "TASK_STARTING", "TASK_RUNNING",
+		"TASK_FINISHED", "TASK_FAILED", "TASK_KILLED", "TASK_ERROR", "TASK_LOST",
+	}
 	for i, s := range allStates {
 		if s.String() != want[i] {
 			t.Errorf("state %d is %s, want %s", s, s, want[i])

@@ -35,7 +35,7 @@ func TestRepeatedProposalIsAnsweredAsBefore(t *testing.T) {
 			t.Errorf("error %d was %v, is %v", i, pairs[i][0], pairs[i][1])
 		}
 	}
-	if again.Err() != again.Items[1].Err {
+	if !errors.Is(again.Err(), again.Items[1].Err) {
 		t.Errorf("first error is %v", again.Err())
 	}
 }

@@ -1,6 +1,7 @@
 package state
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"reflect"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/fxamacker/cbor/v2"
 	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
 
 	"github.com/dcos-go/dcos/pkg/dcos"
 )
@@ -73,6 +75,22 @@ func TestProposalsKeepWhatTheyCarry(t *testing.T) {
 	out := Proposal{ID: got[0].id, Principal: got[0].principal, Commands: got[0].commands}
 	if diff := cmp.Diff(in, out); diff != "" {
 		t.Errorf("(-in +out):\n%s", diff)
+	}
+}
+
+func TestEntriesWrittenByHandAreWhatTheCodecWrites(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		n := rapid.Uint64Range(0, 1<<rapid.IntRange(0, 63).Draw(t, "bits")).Draw(t, "n")
+		want, err := encMode.Marshal(n)
+		if err != nil || !bytes.Equal(appendHead(nil, 0, n), want) {
+			t.Fatalf("%d is written % x, want % x, %v", n, appendHead(nil, 0, n), want, err)
+		}
+	})
+	p := encode(t, Proposal{Principal: "ann"})
+	want, err := encMode.Marshal(entryWire{Level: 1, Time: epoch0, Proposals: []cbor.RawMessage{p, p}})
+	if got := EncodeEntry(epoch0, p, p); err != nil || !bytes.Equal(got, want) {
+		t.Errorf("entry % x, want % x, %v", got, want, err)
 	}
 }
 

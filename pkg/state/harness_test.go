@@ -74,7 +74,15 @@ func (c *cluster) must(cmd Command) Item {
 }
 
 // refuse expects an error of a kind and an unchanged state.
-func (c *cluster) refuse(kind error, cmd Command) error {
+func (c *cluster) refuse(kind error, cmd Command) {
+	c.t.Helper()
+	if err := c.refusal(kind, cmd); !errors.Is(err, kind) {
+		c.t.Fatalf("%T: error %v, want %v", cmd, err, kind)
+	}
+}
+
+// refusal is refuse for a test that looks at the error.
+func (c *cluster) refusal(kind error, cmd Command) error {
 	c.t.Helper()
 	before := c.s.View()
 	item := c.do(cmd)[0]
@@ -95,8 +103,10 @@ func (c *cluster) tasks(app dcos.AppID) []*dcos.Task {
 func testNode(id string) dcos.Node {
 	return dcos.Node{
 		ID: dcos.NodeID(id), Hostname: id + ".example", Boot: "boot-1", Isolation: dcos.IsolationContainer,
-		Total: resource.Set{CPUs: resource.Whole(4), Mem: resource.Whole(4096), Disk: resource.Whole(10000), GPUs: 1,
-			Ports: resource.NewRanges(resource.Range{First: 31000, Last: 31099})},
+		Total: resource.Set{
+			CPUs: resource.Whole(4), Mem: resource.Whole(4096), Disk: resource.Whole(10000), GPUs: 1,
+			Ports: resource.NewRanges(resource.Range{First: 31000, Last: 31099}),
+		},
 	}
 }
 

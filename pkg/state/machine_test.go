@@ -145,8 +145,10 @@ func (m *machine) drawPutApp(t *rapid.T) Command {
 		app.Ports = append(app.Ports, dcos.PortDef{Port: pick[uint16](t, "port", 0, 0, 10001, 31005), Protocol: "tcp"})
 	}
 	app.RequirePorts = rapid.Bool().Draw(t, "requirePorts")
-	return PutApp{App: app, Mode: PutMode(rapid.IntRange(0, 3).Draw(t, "mode")), Force: rapid.Bool().Draw(t, "force"),
-		IfVersion: pick(t, "ifVersion", 0, 0, m.anyVersion(t, app.ID))}
+	return PutApp{
+		App: app, Mode: PutMode(rapid.IntRange(0, 3).Draw(t, "mode")), Force: rapid.Bool().Draw(t, "force"),
+		IfVersion: pick(t, "ifVersion", 0, 0, m.anyVersion(t, app.ID)),
+	}
 }
 
 func (m *machine) drawAdd(t *rapid.T) Command {
@@ -230,7 +232,7 @@ func TestStoresStayEqualAndSoundUnderAnyLog(t *testing.T) {
 					p.Commands = append(p.Commands, m.command(t))
 				}
 				m.seq++
-				p.ID = dcos.ProposalID{Proposer: uint64(1 + m.seq%3), Seq: m.seq}
+				p.ID = dcos.ProposalID{Proposer: 1 + m.seq%3, Seq: m.seq}
 				m.sent = append(m.sent, encode(t, p))
 				m.commit(t, m.sent[len(m.sent)-1])
 			},
@@ -286,7 +288,8 @@ func (m *machine) progress(t *rapid.T) {
 		case k.Live():
 			next := k.State + dcos.TaskState(rapid.IntRange(1, 4).Draw(t, "steps"))
 			cmds = append(cmds, TaskStatuses{Node: k.Node, Statuses: []dcos.Status{
-				{Task: k.ID, Epoch: k.Epoch, Seq: k.StatusSeq + 1, State: min(next, dcos.TaskLost), Reason: dcos.ReasonCommand}}})
+				{Task: k.ID, Epoch: k.Epoch, Seq: k.StatusSeq + 1, State: min(next, dcos.TaskLost), Reason: dcos.ReasonCommand},
+			}})
 		case k.State.Terminal() && !k.Final:
 			cmds = append(cmds, RetryTasks{Tasks: []dcos.TaskID{k.ID}, Version: k.Version})
 		}

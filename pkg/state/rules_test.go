@@ -48,7 +48,7 @@ func TestPlaceRefusesWhatDoesNotHold(t *testing.T) {
 		{"too little memory", Placement{Task: huge.ID, Node: "n1"}, dcos.ErrExhausted, "mem"},
 		{"another port than required", Placement{Task: exact[0].ID, Node: "n1", Ports: []uint16{31051}}, dcos.ErrInvalid, "requires 31050"},
 	} {
-		if err := c.refuse(tt.want, Place{Items: []Placement{tt.p}}); !strings.Contains(err.Error(), tt.text) {
+		if err := c.refusal(tt.want, Place{Items: []Placement{tt.p}}); !strings.Contains(err.Error(), tt.text) {
 			t.Errorf("%s: error %q does not say %q", tt.name, err, tt.text)
 		}
 	}
@@ -358,7 +358,7 @@ func TestPutAppRefusesWhatWouldBreakTheState(t *testing.T) {
 	c.must(PutApp{App: testApp("/a", 2), IfVersion: v, Force: true})
 	var locked ErrLocked
 	d, _ := c.s.View().DeploymentOf("/a")
-	if err := c.refuse(dcos.ErrConflict, PutApp{App: testApp("/a", 3)}); !errors.As(err, &locked) || !slices.Equal(locked.Deployments, []dcos.DeploymentID{d.ID}) {
+	if err := c.refusal(dcos.ErrConflict, PutApp{App: testApp("/a", 3)}); !errors.As(err, &locked) || !slices.Equal(locked.Deployments, []dcos.DeploymentID{d.ID}) {
 		t.Errorf("locked by %v, error %v", d.ID, err)
 	}
 }
@@ -416,7 +416,7 @@ func TestAllOrNothing(t *testing.T) {
 		t.Errorf("package %+v, answer %+v", p, item)
 	}
 	pkg.Package.App = "/b"
-	err := c.refuse(dcos.ErrNotFound, All{Commands: []Command{PutApp{App: testApp("/b", 1)}, pkg, RemoveUser{ID: "x"}}})
+	err := c.refusal(dcos.ErrNotFound, All{Commands: []Command{PutApp{App: testApp("/b", 1)}, pkg, RemoveUser{ID: "x"}}})
 	if !strings.Contains(err.Error(), "remove-user (part 3 of 3)") {
 		t.Errorf("error %q does not name the part", err)
 	}

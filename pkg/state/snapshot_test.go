@@ -36,7 +36,8 @@ func populated(t testing.TB) *cluster {
 	c.must(PutPackage{Package: dcos.Package{App: "/a", Name: "a"}})
 	c.must(PutToken{Token: dcos.JoinToken{ID: "t", Role: dcos.RoleAgent, SecretHash: []byte{1}}})
 	c.apply(encode(t, Proposal{ID: dcos.ProposalID{Proposer: 1, Seq: 1}, Principal: "ann", Commands: []Command{
-		PutUser{User: dcos.User{ID: "ann"}}, RemoveUser{ID: "x"}}}))
+		PutUser{User: dcos.User{ID: "ann"}}, RemoveUser{ID: "x"},
+	}}))
 	c.apply(wirePart(t))
 	for _, kind := range rowKinds {
 		if kind.rows(c.s.View().t) == 0 {
@@ -83,7 +84,8 @@ func TestSnapshotHoldsEverything(t *testing.T) {
 	// Both go on in the same way.
 	k := c.tasks("/a")[2]
 	entry := EncodeEntry(c.now+100_000, encode(t, Proposal{Commands: []Command{
-		Place{Items: []Placement{{Task: k.ID, Node: "n1", Ports: []uint16{31000}}}}, PutApp{App: testApp("/b", 1)}}}))
+		Place{Items: []Placement{{Task: k.ID, Node: "n1", Ports: []uint16{31000}}}}, PutApp{App: testApp("/b", 1)},
+	}}))
 	for _, s := range []*Store{c.s, back} {
 		if _, _, err := s.Apply(100, entry); err != nil {
 			t.Fatal(err)

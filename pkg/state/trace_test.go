@@ -56,7 +56,7 @@ func runTrace(t *testing.T, text string) string {
 			if line == "" || line[0] == '#' {
 				continue
 			}
-			tr.now += 1
+			tr.now++
 			if got := tr.run(strings.Fields(line)); got != "" {
 				out.WriteString(got + "\n")
 			}
@@ -199,7 +199,8 @@ func (tr *trace) task(word, name string) string {
 	for state := dcos.TaskStaging; state <= dcos.TaskLost; state++ {
 		if tr.on(state.String()) {
 			return tr.answer(TaskStatuses{Node: k.Node, Statuses: []dcos.Status{
-				{Task: k.ID, Epoch: k.Epoch, Seq: k.StatusSeq + 1, State: state, Message: tr.arg["message"]}}})
+				{Task: k.ID, Epoch: k.Epoch, Seq: k.StatusSeq + 1, State: state, Message: tr.arg["message"]},
+			}})
 		}
 	}
 	tr.t.Fatalf("no state in %v", tr.arg)
