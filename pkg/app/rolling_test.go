@@ -1,0 +1,246 @@
+package app_test
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/dcos-go/dcos/pkg/app"
+	"github.com/dcos-go/dcos/pkg/dcos"
+	"github.com/dcos-go/dcos/pkg/state"
+)
+
+// moves is what one call of Reconcile does: "start 2", "kill 1", in order.
+func (w *world) moves() []string {
+	row, ok := w.store.View().App(web)
+	if !ok {
+		return nil
+	}
+	cmds, _ := app.Reconcile(w.store.View(), row, w.now)
+	var out []string
+	for _, cmd := range cmds {
+		switch cmd := cmd.(type) {
+		case state.AddTasks:
+			out = append(out, fmt.Sprintf("start %d", cmd.Count))
+		case state.StopTasks:
+			out = append(out, fmt.Sprintf("kill %d", len(cmd.Tasks)))
+		case state.RetryTasks:
+			out = append(out, fmt.Sprintf("retry %d", len(cmd.Tasks)))
+		case state.AdvanceDeployment:
+			out = append(out, "advance")
+		case state.RemoveApp:
+			out = append(out, "remove")
+		}
+	}
+	if len(cmds) > 0 {
+		w.step(cmds)
+	}
+	return out
+}
+
+// The worked examples of marathon-api section 4.4. Between two entries either
+// all tasks get running, or all stops are carried out.
+func TestRollingChangeGoesAsMarathonsDoes(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name      string
+		n         int
+		min, over float64
+		want      []string
+	}{
+		{"1 of 1, the new before the old", 1, 1, 1, []string{"start 1", "kill 1", "advance"}},
+		{"4, half may go", 4, 0.5, 0, []string{"kill 2", "start 2", "kill 2", "start 2", "advance"}},
+		{"1, nothing must stay", 1, 0, 0, []string{"kill 1", "start 1", "advance"}},
+		{"2, no room, over by one", 2, 1, 0, []string{"start 1", "kill 1", "start 1", "kill 1", "advance"}},
+		{"10, a fifth over", 10, 1, 0.2, []string{"start 2", "kill 2", "start 2", "kill 2", "start 2", "kill 2", "start 2", "kill 2", "start 2", "kill 2", "advance"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, 4)
+			up := func(a *dcos.App) { a.Upgrade = dcos.Upgrade{MinHealth: tt.min, MaxOver: tt.over} }
+			w.define(tt.n, 1, up)
+			w.settle()
+			w.define(tt.n, 2, up)
+			var got []string
+			for range 40 {
+				got = append(got, w.moves()...)
+				w.place(100)
+				w.work()
+				if _, deploying := w.store.View().DeploymentOf(web); !deploying {
+					break
+				}
+			}
+			if d := cmp.Diff(tt.want, got); d != "" {
+				t.Errorf("moves differ:\n%s", d)
+			}
+		})
+	}
+}
+
+func TestScaleDownKillsWhatIsLeastFarAndByAge(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name string
+		sel  dcos.KillSelection
+		want []uint32 // ordinals that stay
+	}{
+		{"youngest first", dcos.YoungestFirst, []uint32{0, 1}},
+		{"oldest first", dcos.OldestFirst, []uint32{1, 2}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, 3)
+			sel := func(a *dcos.App) { a.KillSelection = tt.sel }
+			for n := 1; n <= 3; n++ { // one after the other, so that ages differ
+				w.define(n, 1, sel)
+				w.settle()
+			}
+			w.define(4, 1, sel)
+			w.reconcile()
+			w.place(1) // staging only
+			w.define(2, 1, sel)
+			w.settle()
+			var got []uint32
+			for task := range w.store.View().TasksOf(web) {
+				got = append(got, task.Ordinal)
+			}
+			if !slices.Equal(got, tt.want) {
+				t.Errorf("instances %v stay, want %v", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestScaleDownKeepsTheSpreadOfGroupBy(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 3)
+	group := func(a *dcos.App) {
+		a.Constraints = []dcos.Constraint{{Field: "@zone", Operator: dcos.GroupBy}}
+	}
+	w.define(9, 1, group)
+	w.reconcile()
+	var items []state.Placement
+	i := 0
+	for task := range w.store.View().TasksOf(web) { // 5 in zone 0, 3 in zone 1, 1 in zone 2
+		node := []int{0, 0, 0, 1, 1, 1, 2, 0, 0}[i]
+		items = append(items, state.Placement{Task: task.ID, Node: dcos.NodeID(fmt.Sprintf("node-%d", node)), Ports: []uint16{31000 + uint16(i)}})
+		i++
+	}
+	w.must(state.Place{Items: items})
+	w.work()
+	w.define(4, 1, group)
+	w.settle()
+	got := map[dcos.NodeID]int{}
+	for task := range w.store.View().TasksOf(web) {
+		got[task.Node]++
+	}
+	if got["node-2"] != 1 || max(got["node-0"], got["node-1"]) != 2 {
+		t.Errorf("4 instances stay as %v, want them even", got)
+	}
+}
+
+func TestAnUpdateThatCannotRunIsRolledBackWithoutTouchingTheOldInstance(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 1)
+	w.define(1, 1)
+	w.settle()
+	before := w.live()[0]
+	item := w.define(1, 2, func(a *dcos.App) { a.Need.CPUs = 900_000 })
+	w.reconcile()
+	w.must(state.CancelDeployment{ID: item.Deployment})
+	w.settle()
+	if live := w.live(); len(live) != 1 || live[0] != before {
+		t.Errorf("after the roll-back %v is live, want %v untouched", live, before)
+	}
+}
+
+func TestARestartReplacesEveryInstance(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 2)
+	w.define(3, 1)
+	w.settle()
+	old := map[dcos.TaskID]bool{}
+	for _, task := range w.live() {
+		old[task.ID] = true
+	}
+	w.must(state.RestartApp{App: web})
+	w.settle()
+	for _, task := range w.live() {
+		if old[task.ID] {
+			t.Errorf("task %s was not replaced", task.ID)
+		}
+	}
+}
+
+func TestATaskThatIsKilledComesBackAsTheNextAttempt(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 2)
+	w.define(2, 1)
+	w.settle()
+	victim := w.live()[0]
+	w.must(state.StopTasks{Tasks: []dcos.TaskID{victim.ID}})
+	w.settle()
+	found := false
+	for _, task := range w.live() {
+		found = found || task.Ordinal == victim.Ordinal && task.Attempt == victim.Attempt+1
+	}
+	if !found {
+		t.Errorf("no next attempt of %s among %v", victim.ID, w.live())
+	}
+}
+
+func TestADeletedAppIsRemovedOnceNothingOfItIsLive(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 2)
+	w.define(3, 1)
+	w.settle()
+	w.must(state.DeleteApp{App: web})
+	if got := w.moves(); !slices.Equal(got, []string{"kill 3"}) {
+		t.Fatalf("moves %v, want kill 3", got)
+	}
+	if got := w.moves(); len(got) != 0 {
+		t.Fatalf("moves %v while tasks are live, want none", got)
+	}
+	w.work()
+	if got := w.moves(); !slices.Equal(got, []string{"remove"}) {
+		t.Fatalf("moves %v, want remove", got)
+	}
+}
+
+func TestACrashingInstanceDoesNotHoldUpAScaling(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 2)
+	w.define(2, 1)
+	w.settle()
+	w.define(3, 1)
+	w.reconcile()
+	w.place(9)
+	w.work()
+	w.report(w.live()[0], dcos.TaskFailed)
+	w.reconcile()
+	if d, deploying := w.store.View().DeploymentOf(web); deploying {
+		t.Errorf("the deployment %+v waits for an instance that it did not start", d)
+	}
+}
+
+func TestALargeStopIsCutIntoCommandsThatFit(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 1)
+	w.define(9000, 1)
+	w.reconcile()
+	w.place(1)
+	w.must(state.DeleteApp{App: web, Force: true})
+	row, _ := w.store.View().App(web)
+	cmds, _ := app.Reconcile(w.store.View(), row, w.now)
+	if len(cmds) < 2 {
+		t.Fatalf("%d commands for 9000 tasks", len(cmds))
+	}
+	for _, cmd := range cmds {
+		p, err := state.EncodeProposal(state.Proposal{Commands: []state.Command{cmd}})
+		if err != nil || len(p) > state.MaxEntry/2 {
+			t.Errorf("a command of %d bytes, %v", len(p), err)
+		}
+	}
+}
