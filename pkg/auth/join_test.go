@@ -178,6 +178,41 @@ func TestGuessingTokensIsStopped(t *testing.T) {
 	}
 }
 
+func TestIdleStrangersDoNotKeepOthersFromJoining(t *testing.T) {
+	t.Parallel()
+	j := serveJoins(t, JoinConfig{})
+	hash := caHash(j.secrets)
+	// One host opens more exchanges than it may and says nothing in them.
+	ended := make(chan error)
+	for range joinsPerHost + 3 {
+		c, err := link.Dial(t.Context(), j.addr, link.ProtoJoin, link.Config{Timeout: time.Minute}, link.Expect{CAHash: &hash})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		go func() {
+			_, err := c.Read(make([]byte, 1))
+			ended <- err
+		}()
+	}
+	for range 3 { // those above the limit are closed; the others stay
+		if err := <-ended; err == nil {
+			t.Error("a silent stranger got an answer")
+		}
+	}
+	// Served apart from those, as a connection from another host is.
+	tok := j.rows.addToken(t, dcos.RoleAgent, j.secrets)
+	key, _ := NewKey(rand.Reader)
+	csr, _ := NewCSR(key)
+	a, _, err := j.server.answer(t.Context(), dcos.Identity{}, "192.0.2.7", JoinRequest{Version: 1, Token: tok.id, Secret: tok.secret, Role: dcos.RoleAgent, ID: "n1", CSR: csr})
+	if err != nil || a.Cluster != "c1" {
+		t.Errorf("another host: %v, %v", a, err)
+	}
+	for range joinsPerHost { // the deadline, or the end of the test, ends them
+		go func() { <-ended }()
+	}
+}
+
 func TestMembersRenewTheirCertificateAndOthersDoNot(t *testing.T) {
 	t.Parallel()
 	j := serveJoins(t, JoinConfig{Admitted: func(context.Context, dcos.Identity, JoinRequest) error { return errors.New("asked for a renewal") }})

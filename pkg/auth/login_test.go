@@ -320,6 +320,12 @@ func TestLoginsWaitForTheirTurnOnlyAsLongAsTheyMay(t *testing.T) {
 	if _, err := g.Login(ctx, r, "eve", password, "h"); !errors.Is(err, dcos.ErrUnavailable) {
 		t.Errorf("login with all places taken: %v, want ErrUnavailable", err)
 	}
+	for range loginsWaiting {
+		g.waiting <- struct{}{}
+	}
+	if _, err := g.Login(t.Context(), r, "eve", password, "h"); !errors.Is(err, dcos.ErrExhausted) {
+		t.Errorf("login with all waiting places taken: %v, want ErrExhausted", err)
+	}
 }
 
 func TestLoginLinkWorksOnceAndSoon(t *testing.T) {

@@ -19,8 +19,12 @@ import (
 // joinTimeout bounds one exchange, from the accepted connection to its end.
 const joinTimeout = 15 * time.Second
 
-// joinsAtOnce bounds the exchanges that are served at the same time.
-const joinsAtOnce = 32
+// joinsAtOnce bounds the exchanges that are served at the same time,
+// joinsPerHost those of one host: whoever reaches the port may begin one.
+const (
+	joinsAtOnce  = 32
+	joinsPerHost = 8
+)
 
 // Joining is what a machine says when it wants a certificate.
 type Joining struct {
@@ -158,7 +162,8 @@ type JoinServer struct {
 	log *slog.Logger
 
 	mu    sync.Mutex
-	wrong *attempts // guarded by mu; wrong tokens by host
+	wrong *attempts      // guarded by mu; wrong tokens by host
+	open  map[string]int // guarded by mu; exchanges by host, no zeros
 }
 
 // JoinConfig is what a JoinServer needs.
@@ -182,7 +187,7 @@ func NewJoinServer(cfg JoinConfig) *JoinServer {
 	}
 	// 20 wrong tokens a minute from one host: enough for every mistyping
 	// installer, nothing for a guesser of 160 bits.
-	return &JoinServer{cfg: cfg, log: log, wrong: newAttempts(20, time.Minute, 4096)}
+	return &JoinServer{cfg: cfg, log: log, wrong: newAttempts(20, time.Minute, 4096), open: map[string]int{}}
 }
 
 // Accepter is where connections come from; link.Listener is one.
@@ -196,11 +201,6 @@ func (s *JoinServer) Run(ctx context.Context, from Accepter) error {
 	defer open.Wait()
 	slots := make(chan struct{}, joinsAtOnce)
 	for {
-		select {
-		case slots <- struct{}{}:
-		case <-ctx.Done():
-			return nil
-		}
 		c, err := from.Accept(ctx, link.ProtoJoin)
 		if ctx.Err() != nil {
 			if err == nil {
@@ -211,10 +211,39 @@ func (s *JoinServer) Run(ctx context.Context, from Accepter) error {
 		if err != nil {
 			return fmt.Errorf("serve joins: %w", err)
 		}
+		host := hostOf(c)
+		if !s.enter(host) {
+			c.Close()
+			continue
+		}
+		select {
+		case slots <- struct{}{}:
+		case <-ctx.Done():
+			c.Close()
+			return nil
+		}
 		open.Go(func() {
-			defer func() { <-slots }()
+			defer func() { <-slots; s.leave(host) }()
 			s.Serve(ctx, c)
 		})
+	}
+}
+
+func (s *JoinServer) enter(host string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.open[host] >= joinsPerHost {
+		return false
+	}
+	s.open[host]++
+	return true
+}
+
+func (s *JoinServer) leave(host string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.open[host]--; s.open[host] <= 0 {
+		delete(s.open, host)
 	}
 }
 

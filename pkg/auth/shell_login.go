@@ -17,6 +17,7 @@ type Gate struct {
 	secrets func() *Secrets
 	now     func() time.Time
 	hashing chan struct{} // bounds the passwords being verified, 19 MiB each
+	waiting chan struct{} // bounds the logins that wait for that
 	nobody  string        // hash that is verified for users who do not exist
 
 	mu    sync.Mutex
@@ -26,8 +27,12 @@ type Gate struct {
 	once  oneTimes  // guarded by mu
 }
 
-// passwordsAtOnce bounds memory and CPU of logins: 2 times 19 MiB.
-const passwordsAtOnce = 2
+// passwordsAtOnce bounds memory and CPU of logins: 2 times 19 MiB. Some 20 ms
+// each, so the last of those that wait does so for about a second.
+const (
+	passwordsAtOnce = 2
+	loginsWaiting   = 100
+)
 
 // NewGate makes one. now is the clock; nil is time.Now.
 func NewGate(secrets func() *Secrets, now func() time.Time) *Gate {
@@ -37,7 +42,7 @@ func NewGate(secrets func() *Secrets, now func() time.Time) *Gate {
 	var salt [SaltSize]byte
 	rand.Read(salt[:]) // never fails
 	return &Gate{
-		secrets: secrets, now: now, hashing: make(chan struct{}, passwordsAtOnce),
+		secrets: secrets, now: now, hashing: make(chan struct{}, passwordsAtOnce), waiting: make(chan struct{}, loginsWaiting),
 		// No password is this long, so none matches.
 		nobody: HashPassword(string(make([]byte, maxPassword+1)), salt[:]),
 		wrong:  newAttempts(10, time.Minute, 8192),
@@ -72,6 +77,12 @@ func (g *Gate) Login(ctx context.Context, users Users, uid, password, host strin
 // attempt verifies one password, one of few at a time. Wrong ones are counted
 // before the next is let in, so that guesses in parallel are limited too.
 func (g *Gate) attempt(ctx context.Context, key, hash, password string) error {
+	select {
+	case g.waiting <- struct{}{}:
+		defer func() { <-g.waiting }()
+	default:
+		return fmt.Errorf("%w: too many logins at once, try again", dcos.ErrExhausted)
+	}
 	select {
 	case g.hashing <- struct{}{}:
 	case <-ctx.Done():
