@@ -1,0 +1,291 @@
+package image
+
+import (
+	"archive/tar"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+
+	"github.com/containerd/containerd/v2/pkg/archive"
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"golang.org/x/sys/unix"
+
+	"github.com/dcos-go/dcos/pkg/dcos"
+)
+
+// pull brings an image here: manifest and configuration first, then the layers
+// that are missing, then the records.
+func (s *Store) pull(ctx context.Context, n name.Reference) (manifest, error) {
+	if os.Geteuid() != 0 {
+		return manifest{}, fmt.Errorf("%w: unpacking images needs root: run the agent as root, or the command without an image", dcos.ErrInvalid)
+	}
+	img, err := s.client.resolve(ctx, n)
+	if err != nil {
+		return manifest{}, err
+	}
+	m, layers, err := s.describe(img)
+	if err != nil {
+		return manifest{}, err
+	}
+	s.pin(m.Layers, 1)
+	defer s.pin(m.Layers, -1)
+	left := s.conf.Limits.UnpackedBytes
+	for i, layer := range layers {
+		diff := m.Layers[len(m.Layers)-1-i]
+		size, err := s.ensureLayer(ctx, layer, diff, left)
+		if err != nil {
+			return manifest{}, fmt.Errorf("layer %d of %d: %w", i+1, len(layers), err)
+		}
+		left -= size
+	}
+	m.Layers = dedupe(m.Layers)
+	if err := s.remember(n, m); err != nil {
+		return manifest{}, err
+	}
+	return m, nil
+}
+
+// pin keeps layers from being pruned while they are counted on.
+func (s *Store) pin(layers []string, by int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, hex := range layers {
+		if s.pinned[hex] += by; s.pinned[hex] == 0 {
+			delete(s.pinned, hex)
+		}
+		if s.spared != nil {
+			s.spared[hex] = true
+		}
+	}
+}
+
+// dedupe leaves the uppermost of equal layers: overlayfs takes none twice, and
+// what is below it changes nothing.
+func dedupe(layers []string) []string {
+	var all []string
+	for _, hex := range layers {
+		if !slices.Contains(all, hex) {
+			all = append(all, hex)
+		}
+	}
+	return all
+}
+
+// maxConfig bounds the configuration of an image.
+const maxConfig = 8 << 20
+
+// describe checks manifest and configuration; the layers come bottom first, the
+// diff ids in the manifest top first.
+func (s *Store) describe(img v1.Image) (manifest, []v1.Layer, error) {
+	none := manifest{}
+	digest, err := img.Digest()
+	if err != nil {
+		return none, nil, err
+	}
+	man, err := img.Manifest()
+	if err != nil {
+		return none, nil, fmt.Errorf("%w: manifest: %w", dcos.ErrInvalid, err)
+	}
+	if man.Config.Size > maxConfig || len(man.Layers) > maxLayers || len(man.Layers) == 0 {
+		return none, nil, fmt.Errorf("%w: configuration of %d bytes and %d layers, expected at most %d bytes and 1 to %d layers", dcos.ErrInvalid, man.Config.Size, len(man.Layers), maxConfig, maxLayers)
+	}
+	var total int64
+	for _, l := range man.Layers {
+		if !l.MediaType.IsDistributable() || !l.MediaType.IsLayer() || l.Size < 0 {
+			return none, nil, fmt.Errorf("%w: layer of type %s: only layers that the registry itself keeps are taken", dcos.ErrInvalid, l.MediaType)
+		}
+		if total += l.Size; total > s.conf.Limits.CompressedBytes || total < 0 {
+			return none, nil, fmt.Errorf("%w: image of more than %d bytes", dcos.ErrExhausted, s.conf.Limits.CompressedBytes)
+		}
+	}
+	conf, err := img.ConfigFile()
+	if err != nil {
+		return none, nil, fmt.Errorf("%w: configuration: %w", dcos.ErrInvalid, err)
+	}
+	if conf.Architecture != "" && conf.Architecture != runtime.GOARCH || conf.OS != "" && conf.OS != "linux" {
+		return none, nil, fmt.Errorf("%w: it is for %s/%s, this node is linux/%s: build or choose one for this kind of machine", dcos.ErrInvalid, conf.OS, conf.Architecture, runtime.GOARCH)
+	}
+	layers, err := img.Layers()
+	if err != nil {
+		return none, nil, fmt.Errorf("%w: layers: %w", dcos.ErrInvalid, err)
+	}
+	if len(conf.RootFS.DiffIDs) != len(layers) {
+		return none, nil, fmt.Errorf("%w: %d layers, but %d diff ids", dcos.ErrInvalid, len(layers), len(conf.RootFS.DiffIDs))
+	}
+	m := manifest{Digest: digest.String(), Config: conf.Config}
+	for _, d := range slices.Backward(conf.RootFS.DiffIDs) {
+		if d.Algorithm != "sha256" || len(d.Hex) != sha256.Size*2 || strings.Trim(d.Hex, "0123456789abcdef") != "" {
+			return none, nil, fmt.Errorf("%w: diff id %q is no SHA-256", dcos.ErrInvalid, d)
+		}
+		m.Layers = append(m.Layers, d.Hex)
+	}
+	return m, layers, nil
+}
+
+// ensureLayer unpacks a layer unless it is here, and returns its size then. It
+// appears under its name when it is whole, verified, and on disk.
+func (s *Store) ensureLayer(ctx context.Context, layer v1.Layer, diff string, bound int64) (int64, error) {
+	target := s.layerPath(diff)
+	if _, err := os.Lstat(target); err == nil {
+		return 0, nil
+	}
+	if err := s.room(); err != nil {
+		return 0, err
+	}
+	tmp, err := os.MkdirTemp(s.path("tmp"), "layer-")
+	if err != nil {
+		return 0, err
+	}
+	defer os.RemoveAll(tmp) //nolint:errcheck // New deletes what is left
+	root := filepath.Join(tmp, "root")
+	if err := os.Mkdir(root, 0o755); err != nil { // as the root of the container will be
+		return 0, err
+	}
+	stream, err := layer.Uncompressed()
+	if err != nil {
+		return 0, fmt.Errorf("%w: %w", dcos.ErrUnavailable, err)
+	}
+	defer stream.Close()
+	size, err := s.unpack(ctx, root, stream, diff, bound)
+	if err != nil {
+		return 0, err
+	}
+	if err := syncTree(root); err != nil {
+		return 0, err
+	}
+	if err := os.Rename(root, target); err != nil {
+		if _, lerr := os.Lstat(target); lerr != nil {
+			return 0, err
+		} // another image had the same layer and was faster
+	}
+	return size, syncDir(s.path("layers"))
+}
+
+// room refuses to begin what would fill the disk.
+func (s *Store) room() error {
+	var st unix.Statfs_t
+	if err := unix.Statfs(s.conf.Dir, &st); err != nil {
+		return err
+	}
+	if free := int64(st.Bavail) * st.Bsize; free < s.conf.Limits.FreeBytes {
+		return fmt.Errorf("%w: %d MiB are free on the disk of images, %d MiB are kept: make room or prune images", dcos.ErrExhausted, free>>20, s.conf.Limits.FreeBytes>>20)
+	}
+	return nil
+}
+
+// syncTree writes a whole layer to the disk before its name says that it is there.
+func syncTree(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return unix.Syncfs(int(d.Fd()))
+}
+
+// counted hashes what is read and fails beyond a bound.
+type counted struct {
+	r    io.Reader
+	sum  hash.Hash
+	left int64
+}
+
+func (c *counted) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.sum.Write(p[:n])
+	if c.left -= int64(n); c.left < 0 {
+		return 0, fmt.Errorf("%w: unpacked it is larger than an image may be", dcos.ErrExhausted)
+	}
+	return n, err
+}
+
+// unpack writes a layer's files, and verifies at the end that they were the
+// layer that the image's configuration names.
+func (s *Store) unpack(ctx context.Context, root string, stream io.Reader, diff string, bound int64) (int64, error) {
+	in := &counted{r: stream, sum: sha256.New(), left: bound}
+	l := &listing{files: s.conf.Limits.Files, left: bound}
+	size, err := archive.Apply(ctx, root, in, archive.WithConvertWhiteout(archive.OverlayConvertWhiteout), archive.WithFilter(l.take))
+	if err == nil {
+		_, err = io.Copy(io.Discard, in) // the end of the stream is where its digest is checked
+	}
+	switch {
+	case err == nil:
+	case ctx.Err() != nil:
+		return 0, ctx.Err()
+	case errors.Is(err, dcos.ErrExhausted) || errors.Is(err, dcos.ErrInvalid):
+		return 0, err
+	case errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT):
+		return 0, fmt.Errorf("%w: unpack: %w: make room or prune images", dcos.ErrExhausted, err)
+	case errors.Is(err, fs.ErrPermission):
+		return 0, fmt.Errorf("unpack: %w", err)
+	default:
+		return 0, fmt.Errorf("%w: unpack: %w: try again; if it stays so, push the image again", dcos.ErrUnavailable, err)
+	}
+	if got := fmt.Sprintf("%x", in.sum.Sum(nil)); got != diff {
+		return 0, fmt.Errorf("%w: its content has digest sha256:%s, the image says sha256:%s: push the image again", dcos.ErrInvalid, got, diff)
+	}
+	return size, nil
+}
+
+// listing judges the entries of one layer.
+type listing struct {
+	files int
+	left  int64
+}
+
+// take bounds names, number and sizes (a sparse file is larger than its bytes
+// in the stream), and leaves out what only the host may make: device nodes, and
+// attributes by which overlayfs would look elsewhere.
+func (l *listing) take(h *tar.Header) (bool, error) {
+	if l.files--; l.files < 0 {
+		return false, fmt.Errorf("%w: a layer has more files than an image may have", dcos.ErrExhausted)
+	}
+	if l.left -= max(h.Size, 0); l.left < 0 {
+		return false, fmt.Errorf("%w: unpacked it is larger than an image may be", dcos.ErrExhausted)
+	}
+	if len(h.Name) > 4096 || strings.ContainsRune(h.Name, 0) {
+		return false, fmt.Errorf("%w: a file name of %d bytes", dcos.ErrInvalid, len(h.Name))
+	}
+	if h.Uid < 0 || h.Gid < 0 || h.Uid > 1<<31-1 || h.Gid > 1<<31-1 {
+		return false, fmt.Errorf("%w: %q belongs to user %d and group %d", dcos.ErrInvalid, h.Name, h.Uid, h.Gid)
+	}
+	for key := range h.PAXRecords {
+		attr, ok := strings.CutPrefix(key, "SCHILY.xattr.")
+		if ok && (!strings.HasPrefix(attr, "user.") || strings.HasPrefix(attr, "user.overlay.")) && attr != "security.capability" {
+			delete(h.PAXRecords, key)
+		}
+	}
+	return h.Typeflag != tar.TypeChar && h.Typeflag != tar.TypeBlock, nil
+}
+
+// unpacked is an image in the words of the agent.
+func (s *Store) unpacked(m manifest) (dcos.Unpacked, error) {
+	u := dcos.Unpacked{
+		Digest: m.Digest, Entrypoint: m.Config.Entrypoint, Cmd: m.Config.Cmd,
+		Env: m.Config.Env, User: m.Config.User, WorkDir: m.Config.WorkingDir,
+	}
+	for _, hex := range m.Layers {
+		u.Lower = append(u.Lower, s.layerPath(hex))
+	}
+	if sig := m.Config.StopSignal; sig != "" {
+		var n int
+		if _, err := fmt.Sscanf(sig, "%d", &n); err != nil {
+			n = int(unix.SignalNum("SIG" + strings.TrimPrefix(strings.ToUpper(sig), "SIG")))
+		}
+		if n <= 0 || n > 64 {
+			return u, fmt.Errorf("image %s: %w: stop signal %q", m.Digest, dcos.ErrInvalid, sig)
+		}
+		u.StopSignal = n
+	}
+	return u, nil
+}
