@@ -240,6 +240,9 @@ func (c *Core) nextMoment() time.Time {
 	return next
 }
 
+// Online says whether a session with a master is open.
+func (c *Core) Online() bool { return c.link.state == linkOpen }
+
 // Unacknowledged is how many statuses wait for a master's acknowledgement.
 func (c *Core) Unacknowledged() int { return len(c.outbox.items) }
 

@@ -17,19 +17,16 @@ type Versions struct {
 // Supported are the versions that this binary speaks.
 var Supported = Versions{Min: 1, Max: 1}
 
-// Negotiate is the newest version that both sides speak. It fails with
-// dcos.ErrInvalid and says which side is too old.
+// Negotiate is the newest version that the master (ours) and an agent both
+// speak. It fails with
+// dcos.ErrInvalid when there is none.
 func Negotiate(ours, theirs Versions) (uint32, error) {
 	v := min(ours.Max, theirs.Max)
-	switch {
-	case v >= max(ours.Min, theirs.Min) && v > 0:
+	if v >= max(ours.Min, theirs.Min) && v > 0 {
 		return v, nil
-	case theirs.Max < ours.Min:
-		return 0, fmt.Errorf("%w: the peer speaks session versions %d to %d, this binary %d to %d: upgrade the peer",
-			dcos.ErrInvalid, theirs.Min, theirs.Max, ours.Min, ours.Max)
 	}
-	return 0, fmt.Errorf("%w: the peer speaks session versions %d to %d, this binary only %d to %d: upgrade this machine",
-		dcos.ErrInvalid, theirs.Min, theirs.Max, ours.Min, ours.Max)
+	return 0, fmt.Errorf("%w: the master speaks session versions %d to %d, the agent %d to %d: upgrade the side with the lower ones, masters first",
+		dcos.ErrInvalid, ours.Min, ours.Max, theirs.Min, theirs.Max)
 }
 
 // TaskHash is one task's part in a SetHash.

@@ -262,9 +262,9 @@ func TestNegotiateTakesTheNewestCommonVersion(t *testing.T) {
 	}{
 		{wire.Versions{Min: 1, Max: 3}, wire.Versions{Min: 2, Max: 5}, 3, ""},
 		{wire.Versions{Min: 1, Max: 1}, wire.Versions{Min: 1, Max: 1}, 1, ""},
-		{wire.Versions{Min: 3, Max: 4}, wire.Versions{Min: 1, Max: 2}, 0, "upgrade the peer"},
-		{wire.Versions{Min: 1, Max: 2}, wire.Versions{Min: 3, Max: 4}, 0, "upgrade this machine"},
-		{wire.Versions{Min: 1, Max: 2}, wire.Versions{}, 0, "upgrade the peer"},
+		{wire.Versions{Min: 3, Max: 4}, wire.Versions{Min: 1, Max: 2}, 0, "agent 1 to 2"},
+		{wire.Versions{Min: 1, Max: 2}, wire.Versions{Min: 3, Max: 4}, 0, "agent 3 to 4"},
+		{wire.Versions{Min: 1, Max: 2}, wire.Versions{}, 0, "agent 0 to 0"},
 	} {
 		got, err := wire.Negotiate(tt.ours, tt.theirs)
 		if got != tt.want || (err != nil) != (tt.says != "") || err != nil && !strings.Contains(err.Error(), tt.says) {
