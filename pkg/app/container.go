@@ -147,7 +147,7 @@ func (d *draft) portDefinitions(path string, v any) {
 		d.onlyFields(at, o, "port", "protocol", "name", "labels")
 		def := dcos.PortDef{Protocol: "tcp"}
 		if v := o.values["port"]; v != nil {
-			n, _ := d.whole(at+"/port", v, 0, 65535)
+			n, _ := d.whole(at+"/port", v, 65535)
 			def.Port = uint16(n)
 		}
 		if v := o.values["protocol"]; v != nil {
@@ -186,7 +186,7 @@ func (d *draft) legacyPorts(path string, v any) {
 	}
 	d.legacy = []dcos.PortDef{}
 	for i, e := range list {
-		n, _ := d.whole(fmt.Sprintf("%s(%d)", path, i), e, 0, 65535)
+		n, _ := d.whole(fmt.Sprintf("%s(%d)", path, i), e, 65535)
 		d.legacy = append(d.legacy, dcos.PortDef{Port: uint16(n), Protocol: "tcp"})
 	}
 }

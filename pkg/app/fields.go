@@ -159,13 +159,13 @@ func (d *draft) args(path string, v any) {
 }
 
 func (d *draft) gpus(path string, v any) {
-	if n, ok := d.whole(path, v, 0, 1<<20); ok && n > 0 {
+	if n, ok := d.whole(path, v, 1<<20); ok && n > 0 {
 		d.unsupported(path, "only 0 is")
 	}
 }
 
 func (d *draft) instances(path string, v any) {
-	if n, ok := d.whole(path, v, 0, maxInstances); ok {
+	if n, ok := d.whole(path, v, maxInstances); ok {
 		d.app.Instances = uint32(n)
 	}
 }
@@ -295,7 +295,7 @@ func (d *draft) unreachable(path string, v any) {
 	var seconds [2]int64
 	for i, name := range []string{"inactiveAfterSeconds", "expungeAfterSeconds"} {
 		if v := o.values[name]; v != nil {
-			seconds[i], _ = d.whole(path+"/"+name, v, 0, maxSeconds)
+			seconds[i], _ = d.whole(path+"/"+name, v, maxSeconds)
 		}
 	}
 	switch {

@@ -3,6 +3,7 @@ package app
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -51,7 +52,7 @@ func readObject(doc []byte) (*object, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := r.Token(); err != io.EOF {
+	if _, err := r.Token(); !errors.Is(err, io.EOF) {
 		return nil, &SyntaxError{fmt.Sprintf("something follows the document at byte %d", r.InputOffset())}
 	}
 	o, ok := v.(*object)
@@ -65,7 +66,7 @@ type treeReader struct{ *json.Decoder }
 
 func (r treeReader) token() (json.Token, error) {
 	t, err := r.Token()
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		return nil, &SyntaxError{"the document ends early"}
 	}
 	if err != nil {
@@ -233,9 +234,9 @@ func cut(n json.Number) string {
 	return string(n)
 }
 
-// whole reads an integer between least and most.
-func (f *form) whole(path string, v any, least, most int64) (int64, bool) {
-	x, ok := f.number(path, v, float64(least), float64(most))
+// whole reads an integer between 0 and most.
+func (f *form) whole(path string, v any, most int64) (int64, bool) {
+	x, ok := f.number(path, v, 0, float64(most))
 	if ok && x != math.Trunc(x) {
 		f.schema(path, "error.expected.int")
 		return 0, false

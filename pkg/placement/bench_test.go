@@ -37,8 +37,11 @@ func BenchmarkDecisions(b *testing.B) {
 	}{
 		{"one app of 10000", 10_000, 2000, placement.Request{Need: need, Ports: port}, nil},
 		{"one app of 10000 without ports", 10_000, 2000, placement.Request{Need: need}, nil},
-		{"spread over zones and a constraint", 10_000, 2000, placement.Request{Need: need, Ports: port},
-			[]dcos.Constraint{{Field: "@zone", Operator: dcos.GroupBy}, {Field: "rack", Operator: dcos.Unlike, Value: "1.|77"}}},
+		{
+			"spread over zones and a constraint", 10_000, 2000,
+			placement.Request{Need: need, Ports: port},
+			[]dcos.Constraint{{Field: "@zone", Operator: dcos.GroupBy}, {Field: "rack", Operator: dcos.Unlike, Value: "1.|77"}},
+		},
 		{"at most 3 per host", 10_000, 2000, placement.Request{Need: need, Ports: port}, []dcos.Constraint{{Field: "hostname", Operator: dcos.MaxPer, Value: "3"}}},
 		{"20 apps of 500", 500, 500, placement.Request{Need: need, Ports: port}, nil},
 		{"apps of one", 1, 1, placement.Request{Need: need, Ports: port}, nil},

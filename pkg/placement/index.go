@@ -286,21 +286,6 @@ func (x *Index) verdict(r *rule) (of []int32, allowed []bool) {
 	return c.of, v
 }
 
-// lacks says which kind of resource, if any, a node has too little of.
-func (need amounts) lacks(free amounts) (resource.Kind, bool) {
-	switch {
-	case need.cpus > free.cpus:
-		return resource.CPUs, true
-	case need.mem > free.mem:
-		return resource.Mem, true
-	case need.disk > free.disk:
-		return resource.Disk, true
-	case need.gpus > free.gpus:
-		return resource.GPUs, true
-	}
-	return "", false
-}
-
 func (a amounts) minus(b amounts) amounts {
 	return amounts{a.cpus - b.cpus, a.mem - b.mem, a.disk - b.disk, a.gpus - b.gpus}
 }

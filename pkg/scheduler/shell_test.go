@@ -169,30 +169,33 @@ func run(t *testing.T, c *cluster, story func(ctx context.Context)) {
 	}
 }
 
+// pass lets time of the bubble's clock pass.
+func pass(d time.Duration) { <-time.After(d) }
+
 func TestSchedulerPlacesWhileItLeadsAndRestsOtherwise(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster()
 		c.commit("", state.PutNode{Node: node(0, 64)})
 		run(t, c, func(ctx context.Context) {
 			c.define(t, 3)
-			time.Sleep(time.Second) // of the bubble's clock
+			pass(time.Second)
 			if c.placed() != 0 {
 				t.Error("it placed tasks without leading")
 			}
 			end := c.lead(ctx)
-			time.Sleep(time.Second)
+			pass(time.Second)
 			if c.placed() != 3 {
 				t.Errorf("%d tasks placed, want 3", c.placed())
 			}
 			end()
 			synctest.Wait()
 			c.define(t, 5)
-			time.Sleep(time.Second)
+			pass(time.Second)
 			if c.placed() != 3 {
 				t.Error("it placed tasks after its term")
 			}
 			defer c.lead(ctx)()
-			time.Sleep(time.Second)
+			pass(time.Second)
 			if c.placed() != 5 {
 				t.Errorf("%d tasks placed in the second term, want 5", c.placed())
 			}
@@ -221,7 +224,7 @@ func TestSchedulerConvergesThroughUnknownOutcomesAndLostFeeds(t *testing.T) {
 			defer c.lead(ctx)()
 			for i := 1; i <= 8; i++ {
 				c.define(t, 4*i)
-				time.Sleep(10 * time.Second)
+				pass(10 * time.Second)
 				if c.placed() != 4*i {
 					t.Errorf("%d tasks placed, want %d", c.placed(), 4*i)
 				}
@@ -237,20 +240,20 @@ func TestSchedulerWakesByItselfWhenABackoffEnds(t *testing.T) {
 		run(t, c, func(ctx context.Context) {
 			defer c.lead(ctx)()
 			c.define(t, 1)
-			time.Sleep(time.Second)
+			pass(time.Second)
 			for task := range c.View().TasksOf("/web") {
 				c.commit("", state.TaskStatuses{Node: task.Node, Statuses: []dcos.Status{{Task: task.ID, Epoch: task.Epoch, Seq: 1, State: dcos.TaskFailed}}})
 			}
-			time.Sleep(500 * time.Millisecond)
+			pass(500 * time.Millisecond)
 			if c.placed() != 0 {
 				t.Error("placed before its backoff of 1 s ended")
 			}
-			time.Sleep(time.Second)
+			pass(time.Second)
 			if c.placed() != 1 {
 				t.Error("not placed after its backoff")
 			}
 			before := c.batches
-			time.Sleep(time.Hour)
+			pass(time.Hour)
 			if c.batches != before {
 				t.Errorf("%d batches in an idle hour", c.batches-before)
 			}
