@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"io"
+	"net"
 	"slices"
 	"strings"
 	"testing"
@@ -183,7 +184,7 @@ func TestIdleStrangersDoNotKeepOthersFromJoining(t *testing.T) {
 	j := serveJoins(t, JoinConfig{})
 	hash := caHash(j.secrets)
 	// One host opens more exchanges than it may and says nothing in them.
-	ended := make(chan error)
+	ended := make(chan error, joinsPerHost+3)
 	for range joinsPerHost + 3 {
 		c, err := link.Dial(t.Context(), j.addr, link.ProtoJoin, link.Config{Timeout: time.Minute}, link.Expect{CAHash: &hash})
 		if err != nil {
@@ -207,9 +208,6 @@ func TestIdleStrangersDoNotKeepOthersFromJoining(t *testing.T) {
 	a, _, err := j.server.answer(t.Context(), dcos.Identity{}, "192.0.2.7", JoinRequest{Version: 1, Token: tok.id, Secret: tok.secret, Role: dcos.RoleAgent, ID: "n1", CSR: csr})
 	if err != nil || a.Cluster != "c1" {
 		t.Errorf("another host: %v, %v", a, err)
-	}
-	for range joinsPerHost { // the deadline, or the end of the test, ends them
-		go func() { <-ended }()
 	}
 }
 
@@ -237,6 +235,38 @@ func TestMembersRenewTheirCertificateAndOthersDoNot(t *testing.T) {
 	// A certificate of one machine is no right to that of another.
 	if _, err := AdmitJoin(j.rows, "c1", JoinRequest{Version: 1, Role: dcos.RoleMaster, ID: "0000000000000001"}, old.Self); !errors.Is(err, dcos.ErrDenied) {
 		t.Errorf("agent renews a master's certificate: %v, want ErrDenied", err)
+	}
+}
+
+func TestTheNextMasterIsAskedWhenOneIsNotThere(t *testing.T) {
+	t.Parallel()
+	j := serveJoins(t, JoinConfig{})
+	tok := j.rows.addToken(t, dcos.RoleAgent, j.secrets)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone := l.Addr().String()
+	l.Close()
+	var asked []string
+	ask := func(id string) func(string) (*Joined, error) {
+		return func(addr string) (*Joined, error) {
+			asked = append(asked, addr)
+			return Join(t.Context(), addr, tok, Joining{Role: dcos.RoleAgent, ID: id})
+		}
+	}
+	got, err := AnyOf(t.Context(), []string{gone, j.addr, gone}, ask("n1"))
+	if err != nil || got.Credentials.Self.ID != "n1" || len(asked) != 2 {
+		t.Errorf("AnyOf = %v, %v after asking %v", got, err, asked)
+	}
+	asked = nil
+	if _, err := AnyOf(t.Context(), []string{j.addr, gone}, ask("old")); !errors.Is(err, dcos.ErrConflict) || len(asked) != 1 {
+		t.Errorf("a refusal: %v after asking %v, want ErrConflict after the first", err, asked)
+	}
+	for _, addrs := range [][]string{nil, {gone}} {
+		if _, err := AnyOf(t.Context(), addrs, ask("n1")); !errors.Is(err, dcos.ErrUnavailable) {
+			t.Errorf("AnyOf %v = %v, want ErrUnavailable", addrs, err)
+		}
 	}
 }
 

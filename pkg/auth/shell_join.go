@@ -79,6 +79,20 @@ func Renew(ctx context.Context, addr string, now *link.Credentials, j Joining) (
 	return got, nil
 }
 
+// AnyOf asks masters one after another, with Join or Renew as ask, until one
+// answers. An answer that no other master would give differently (a refusal)
+// ends it; the last error is returned when none could be reached.
+func AnyOf(ctx context.Context, addrs []string, ask func(addr string) (*Joined, error)) (*Joined, error) {
+	err := fmt.Errorf("%w: no master's address is known; give one", dcos.ErrUnavailable)
+	for _, addr := range addrs {
+		var got *Joined
+		if got, err = ask(addr); err == nil || !errors.Is(err, dcos.ErrUnavailable) || ctx.Err() != nil {
+			return got, err
+		}
+	}
+	return nil, err
+}
+
 func (j Joining) request() JoinRequest {
 	return JoinRequest{
 		Version: joinVersion, Role: j.Role, ID: j.ID, Cluster: j.Cluster,
