@@ -13,6 +13,9 @@ type (
 		AppID          string          `json:"appId,omitempty"`
 		Options        json.RawMessage `json:"options,omitempty"`
 		All            bool            `json:"all,omitempty"`
+		// IncludePackageVersions is sent with list-versions and changes nothing.
+		IncludePackageVersions bool   `json:"includePackageVersions,omitempty"`
+		ManagerID              string `json:"managerId,omitempty"` // refused: there are no package managers
 	}
 	// PackageSummary is a row of a search.
 	PackageSummary struct {
@@ -52,6 +55,25 @@ type (
 	// PackageInformation is its definition.
 	PackageInformation struct {
 		PackageDefinition json.RawMessage `json:"packageDefinition"`
+		// ResourceDefinition names icons and images, when the package has any.
+		ResourceDefinition json.RawMessage `json:"resourceDefinition,omitempty"`
+	}
+	// PackageVersions answers /package/list-versions: version -> release.
+	PackageVersions struct {
+		Results map[string]string `json:"results"`
+	}
+	// PackageRendered answers /package/render.
+	PackageRendered struct {
+		MarathonJSON json.RawMessage `json:"marathonJson"`
+	}
+	// Repository is where packages come from.
+	Repository struct {
+		Name string `json:"name"`
+		URI  string `json:"uri"`
+	}
+	// RepositoryList answers /package/repository/list.
+	RepositoryList struct {
+		Repositories []Repository `json:"repositories"`
 	}
 	// PackageUninstalled answers /package/uninstall.
 	PackageUninstalled struct {

@@ -144,7 +144,7 @@ type (
 		Seq   uint64          `json:"seq"` // log index
 		Time  string          `json:"time"`
 		Topic string          `json:"topic"` // cluster, nodes, services, tasks, packages, deployments
-		Op    string          `json:"op"`    // snapshot (Data: list of all rows), upsert (one row), delete (Key only), reset, ping
+		Op    string          `json:"op"`    // snapshot (Data: list of rows), append (further rows of a large snapshot), upsert (one row), delete (Key only), reset (all anew follows), ping
 		Key   string          `json:"key,omitempty"`
 		Data  json.RawMessage `json:"data,omitempty"`
 		By    string          `json:"by,omitempty"`   // principal
@@ -195,3 +195,56 @@ type DryRun struct {
 	Nodes  int      `json:"nodes,omitempty"` // of an app: how many there are
 	Fits   int      `json:"fits,omitempty"`  // of an app: how many have room for one instance right now
 }
+
+// Shapes of users, tokens and words.
+type (
+	// Grant allows actions (read, write, full) on a path and all below it.
+	Grant struct {
+		Path    string   `json:"path"`
+		Actions []string `json:"actions"`
+	}
+	// User is a person or program that may log in. The password is only ever
+	// sent, when a user is made.
+	User struct {
+		ID        string  `json:"id"`
+		Password  string  `json:"password,omitempty"`
+		Grants    []Grant `json:"grants"`
+		CreatedAt string  `json:"createdAt,omitempty"`
+	}
+	// Password is the body of a change of password.
+	Password struct {
+		Password string `json:"password"`
+	}
+	// TokenRow is a join token as lists show it: without its secret.
+	TokenRow struct {
+		ID        string `json:"id"`
+		Role      string `json:"role"`
+		CreatedAt string `json:"createdAt"`
+	}
+	// TokenRequest asks for a join token.
+	TokenRequest struct {
+		Role string `json:"role"` // master or agent
+	}
+	// InstalledPackage is a row of the topic packages.
+	InstalledPackage struct {
+		App         string `json:"app"`
+		Name        string `json:"name"`
+		Version     string `json:"version"`
+		Release     int64  `json:"release"`
+		InstalledAt string `json:"installedAt"`
+	}
+	// StateWord is a word for a state, as every surface shows it.
+	StateWord struct {
+		Of       string `json:"of"` // node, task, service
+		Word     string `json:"word"`
+		Severity string `json:"severity"` // ok, working, warn, bad, idle
+		Glyph    string `json:"glyph"`
+		Meaning  string `json:"meaning"`
+	}
+	// LogEntry is one line on the log routes: a LogLine with what dcos-log adds.
+	LogEntry struct {
+		LogLine
+		Fields map[string]string `json:"fields"` // MESSAGE, AGENT_ID, CONTAINER_ID, FILE
+		Cursor string            `json:"cursor"` // the offset behind the line
+	}
+)
