@@ -489,3 +489,63 @@ func TestSameSeedGivesTheSameTrace(t *testing.T) {
 		t.Fatalf("traces differ: %x and %x", a, b)
 	}
 }
+
+func TestSoleMasterKeepsEverythingThroughCrashes(t *testing.T) {
+	for seed := range uint64(20) {
+		w := newWorld(t, seed, 1)
+		w.cfg = Config{SnapshotBytes: 4 << 10}
+		m := w.ms[1]
+		for range 60 {
+			for range w.rng.IntN(20) {
+				m.propose(nil)
+				m.read(nil)
+				w.run(w.jitter(0, 3*time.Millisecond))
+			}
+			m.crash()
+			m.start()
+			m.read(nil) // before anything of the new term is committed
+		}
+		w.run(time.Second)
+		w.checkAcked()
+		if len(w.acked) < 100 {
+			t.Fatalf("only %d writes", len(w.acked))
+		}
+	}
+}
+
+func TestFollowerWithAFullDiskTakesNoMoreEntries(t *testing.T) {
+	w := newWorld(t, 3, 3)
+	l := w.leader()
+	w.settled()
+	f := w.ms[l.id%3+1]
+	f.step(Space{ID: f.id, Low: true})
+	before := f.entries
+	for range 10 {
+		l.propose(nil)
+		w.run(20 * time.Millisecond)
+	}
+	w.run(3 * time.Second)
+	if f.entries != before || len(w.acked) != 10 || w.leader().id != l.id {
+		t.Fatalf("it took %d entries; %d acknowledged by the others", f.entries-before, len(w.acked))
+	}
+	f.step(Space{ID: f.id, Low: false})
+	w.settled()
+	w.checkAcked()
+}
+
+func TestProposalsThatWaitAreBounded(t *testing.T) {
+	w := newWorld(t, 3, 1)
+	l := w.leader()
+	l.hang = true
+	refused, big := 0, make([]byte, state.MaxEntry)
+	for range 200 {
+		l.ask(func(k Ticket) Event { return Proposed{Ticket: k, Parts: [][]byte{big}} }, func(f Effect) {
+			if r, ok := f.(Resolved); ok && errors.Is(r.Err, dcos.ErrUnavailable) {
+				refused++
+			}
+		})
+	}
+	if l.core.proposals.bytes > maxUncommitted || refused < 60 {
+		t.Fatalf("%d bytes wait, %d refused", l.core.proposals.bytes, refused)
+	}
+}

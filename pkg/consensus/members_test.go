@@ -215,3 +215,53 @@ func TestFailedSnapshotIsTriedAgainAndTheLogWaits(t *testing.T) {
 	}
 	w.checkAcked()
 }
+
+func TestRecoveredMemberGoesOnAloneWithEverything(t *testing.T) {
+	for seed := range uint64(10) {
+		w := newWorld(t, seed, 3)
+		l := w.leader()
+		for range 50 {
+			l.propose(nil)
+			w.run(10 * time.Millisecond)
+		}
+		w.settled()
+		for _, id := range w.order {
+			w.ms[id].crash()
+		}
+		keep := w.ms[w.order[seed%3]]
+		// The machine may stop while it recovers.
+		keep.logFS.CrashAfter(int(seed) * 3)
+		keep.snapFS.CrashAfter(int(seed) * 2)
+		_, _ = Recover(keep.logFS, keep.snapFS, Identity{cluster, keep.id})
+		keep.logFS.Crash()
+		keep.snapFS.Crash()
+		_, err := Recover(keep.logFS, keep.snapFS, Identity{cluster, keep.id})
+		must(t, err)
+		keep.start()
+		if n := w.leader(); n != keep {
+			t.Fatalf("leader is %d", n.id)
+		}
+		w.checkAcked()
+		if s := keep.core.Status(); !slices.Equal(s.Voters, []dcos.MasterID{keep.id}) {
+			t.Fatalf("voters %v", s.Voters)
+		}
+		// Another machine joins and gets all of it.
+		w.join(9)
+		must(t, w.change(func(k Ticket) Event { return AddLearner{k, 9} }))
+		must(t, w.change(func(k Ticket) Event { return Promote{k, 9} }))
+		w.settled()
+		w.checkAcked()
+	}
+}
+
+func TestMemberWithoutStateCannotBeRecovered(t *testing.T) {
+	w := newWorld(t, 1, 1)
+	m := w.join(2)
+	m.crash()
+	if _, err := Recover(m.logFS, m.snapFS, Identity{cluster, 2}); !errors.Is(err, dcos.ErrInvalid) {
+		t.Fatalf("error: %v", err)
+	}
+	if _, err := Recover(m.logFS, m.snapFS, Identity{cluster, 3}); !errors.Is(err, dcos.ErrConflict) {
+		t.Fatalf("another member's directory: %v", err)
+	}
+}

@@ -12,6 +12,7 @@ import (
 // proposals are those that wait for the append before theirs.
 type proposals struct {
 	queue []piece
+	bytes int
 	clock clock
 }
 
@@ -53,6 +54,15 @@ func (c *Core) proposed(e Proposed) {
 		c.resolve(e.Ticket, err)
 		return
 	}
+	size := 0
+	for _, data := range e.Parts {
+		size += len(data)
+	}
+	if c.proposals.bytes+size > maxUncommitted {
+		c.resolve(e.Ticket, errTooMuch)
+		return
+	}
+	c.proposals.bytes += size
 	for i, data := range e.Parts {
 		p := piece{data: data}
 		if i == len(e.Parts)-1 {
@@ -77,6 +87,8 @@ func (c *Core) refusal() error {
 	return nil
 }
 
+var errTooMuch = unavailable("too much is waiting to be written, try again in a moment")
+
 var errNoSpace = unavailable("the disk of the leading master is almost full; free space on it")
 
 // refuse answers everything that was not proposed yet.
@@ -84,7 +96,7 @@ func (c *Core) refuse(why func() error) {
 	for _, p := range c.proposals.queue {
 		c.resolve(p.ticket, why())
 	}
-	c.proposals.queue = nil
+	c.proposals.queue, c.proposals.bytes = nil, 0
 }
 
 // flush proposes what has gathered. While an append is under way proposals
@@ -98,7 +110,7 @@ func (c *Core) flush(now time.Time) {
 		return
 	}
 	queue := c.proposals.queue
-	c.proposals.queue = nil
+	c.proposals.queue, c.proposals.bytes = nil, 0
 	for len(queue) > 0 {
 		n, size := 1, len(queue[0].data)
 		for n < len(queue) && queue[n-1].ticket != 0 && size+len(queue[n].data)+groupSlack <= state.MaxEntry {
@@ -131,7 +143,7 @@ func (c *Core) offer(e *pb.Entry, tickets []Ticket) error {
 	id := uint64(c.cfg.ID)
 	m := &pb.Message{Type: pb.MsgProp.Enum(), From: &id, Entries: []*pb.Entry{e}}
 	if err := c.raw.Step(m); err != nil {
-		return unavailable("too much is waiting to be written, try again in a moment")
+		return errTooMuch
 	}
 	c.last++
 	if m.GetEntries()[0] != e { // raft refused a change of members

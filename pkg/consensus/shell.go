@@ -54,9 +54,11 @@ func (o Options) withDefaults() Options {
 
 // Limits of what waits inside a Raft.
 const (
-	maxReceived = 4096     // messages of other members
+	maxReceived = 64 << 20 // bytes of messages of other members
 	maxWaiting  = 64 << 10 // calls without an answer
 	spaceEvery  = 5 * time.Second
+	// eventOverhead is counted for each message besides its bytes.
+	eventOverhead = 128
 	// endWait is how long Run waits for a disk that does not answer.
 	endWait = 5 * time.Second
 )
@@ -72,7 +74,7 @@ type Raft struct {
 	events   *inbox[Event]  // to the loop
 	disk     *inbox[Effect] // Append and CompactLog
 	machine  *inbox[Effect] // Apply, Install and SaveSnapshot
-	received atomic.Int64   // messages among events
+	received atomic.Int64   // bytes of messages among events
 
 	calls  calls
 	ring   *ring
@@ -168,6 +170,8 @@ func (r *Raft) loop(ctx context.Context) error {
 		return err
 	}
 	for {
+		s := r.core.Status()
+		r.status.Store(&s)
 		select {
 		case <-ctx.Done():
 			return nil
@@ -195,9 +199,8 @@ func (w *wakers) stop() {
 }
 
 func (r *Raft) step(ctx context.Context, wake *wakers, e Event) error {
-	switch e.(type) {
-	case Received, SnapshotReceived:
-		r.received.Add(-1)
+	if m, ok := e.(Received); ok {
+		r.received.Add(-int64(len(m.Msg)) - eventOverhead)
 	}
 	for _, f := range r.core.Step(time.Now(), e) {
 		switch f := f.(type) {
@@ -223,8 +226,6 @@ func (r *Raft) step(ctx context.Context, wake *wakers, e Event) error {
 			return f.Why
 		}
 	}
-	s := r.core.Status()
-	r.status.Store(&s)
 	return nil
 }
 

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -582,4 +583,66 @@ func benchPropose(b *testing.B, callers int) {
 	b.ReportMetric(float64(r.Stats().Log.Fsyncs-before)/float64(b.N), "fsyncs/op")
 	stop()
 	must(b, <-done)
+}
+
+// hanging is a directory whose files do not answer Sync while stuck is open.
+type hanging struct {
+	journal.FS
+	mu    sync.Mutex
+	stuck chan struct{} // nil: answers; guarded by mu
+}
+
+type hangingFile struct {
+	journal.File
+	h *hanging
+}
+
+func (h *hanging) Create(name string) (journal.File, error) {
+	f, err := h.FS.Create(name)
+	return &hangingFile{f, h}, err
+}
+
+func (h *hanging) Open(name string) (journal.File, error) {
+	f, err := h.FS.Open(name)
+	return &hangingFile{f, h}, err
+}
+
+func (f *hangingFile) Sync() error {
+	f.h.mu.Lock()
+	stuck := f.h.stuck
+	f.h.mu.Unlock()
+	if stuck != nil {
+		<-stuck
+	}
+	return f.File.Sync()
+}
+
+func TestRunEndsWhenTheDiskHangsForAMinute(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := &hanging{FS: &locked{fs: journaltest.New(1)}}
+		snaps := &locked{fs: journaltest.New(2)}
+		id := Identity{cluster, 1}
+		must(t, Bootstrap(log, snaps, id))
+		r, err := New(Options{Identity: id, Log: log, Snapshots: snaps, Transport: &Links{}})
+		must(t, err)
+		done := make(chan error, 1)
+		go func() { done <- r.Run(context.Background()) }() // until the disk hangs
+		synctest.Wait()
+		must(t, put(context.Background(), r, "before"))
+		stuck := make(chan struct{})
+		log.mu.Lock()
+		log.stuck = stuck
+		log.mu.Unlock()
+		from := time.Now()
+		if err := put(context.Background(), r, "x"); !errors.Is(err, dcos.ErrUnknown) {
+			t.Errorf("answer %v", err)
+		}
+		if err := <-done; err == nil || !strings.Contains(err.Error(), "has not answered") {
+			t.Errorf("Run ended with %v", err)
+		}
+		if took := time.Since(from); took < 59*time.Second || took > 70*time.Second {
+			t.Errorf("it took %v", took)
+		}
+		close(stuck)
+	})
 }

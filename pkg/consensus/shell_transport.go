@@ -40,8 +40,9 @@ type handler struct{ r *Raft }
 // Received implements Handler. When the loop cannot keep up messages are lost;
 // raft sends again what matters.
 func (h handler) Received(from dcos.MasterID, msg []byte) {
-	if h.r.received.Add(1) > maxReceived {
-		h.r.received.Add(-1)
+	size := int64(len(msg)) + eventOverhead
+	if h.r.received.Add(size) > maxReceived {
+		h.r.received.Add(-size)
 		return
 	}
 	h.r.events.put(Received{From: from, Msg: msg})
@@ -52,7 +53,6 @@ func (h handler) Snapshot(from dcos.MasterID, index dcos.Index, msg []byte, file
 	if err := h.r.snaps.Receive(index, file); err != nil {
 		return fmt.Errorf("from master %x: %w", uint64(from), err)
 	}
-	h.r.received.Add(1)
 	h.r.events.put(SnapshotReceived{From: from, Msg: msg})
 	return nil
 }
