@@ -158,8 +158,8 @@ func TestApplyStopsAtWhatItDoesNotKnowAndChangesNothing(t *testing.T) {
 			if got, want := dump(s.View()), dump(New().View()); got != want {
 				t.Errorf("the state changed: %s", got)
 			}
-			if _, _, err := s.Apply(7, EncodeEntry(1, good)); err != nil {
-				t.Errorf("afterwards: %v", err)
+			if commit, _, err := s.Apply(7, EncodeEntry(1, good)); err != nil || len(commit.Changes) != 1 || commit.Changes[0].Old != nil {
+				t.Errorf("afterwards a good entry 7 gives %+v, %v", commit.Changes, err)
 			}
 		})
 	}

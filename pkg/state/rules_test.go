@@ -235,6 +235,26 @@ func TestAppRemovedAndMadeInOneEntryGetsNoOldTaskIDs(t *testing.T) {
 	c.must(PutApp{App: testApp("/a", 1)})
 }
 
+// Epochs order the attempts at one instance, so that two never share one.
+func TestAttemptsPlacedInOneEntryWouldShareAnEpoch(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	c.must(PutNode{Node: testNode("n1")})
+	k := c.start(testApp("/a", 1))[0]
+	retry := RetryTasks{Tasks: []dcos.TaskID{k.ID}, Version: k.Version}
+	items := c.do(Place{Items: []Placement{{Task: k.ID, Node: "n1"}}}, LoseTasks{Node: "n1", Tasks: []dcos.TaskID{k.ID}}, retry)
+	if err := firstError(items[1]); err != nil {
+		t.Fatal(err)
+	}
+	if err := firstError(items[2]); !errors.Is(err, dcos.ErrUnavailable) {
+		t.Errorf("tried again in the same entry: %v", err)
+	}
+	c.must(retry)
+	if again := c.place(c.tasks("/a")[0].ID, "n1"); again.Epoch <= k.Epoch {
+		t.Errorf("epoch %d after %d", again.Epoch, k.Epoch)
+	}
+}
+
 func TestRebootLosesWhatRanBefore(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
