@@ -27,6 +27,7 @@ import (
 // come from one goroutine at a time.
 type Runtime struct {
 	dir       string
+	exe       string // what becomes a shim: this binary
 	agent     string
 	hide      []string
 	boot      string
@@ -66,7 +67,7 @@ func New(c Config) (*Runtime, error) {
 	if err != nil {
 		return nil, fmt.Errorf("boot id: %w", err)
 	}
-	r := &Runtime{dir: dir, agent: c.AgentID, boot: strings.TrimSpace(string(boot)), log: c.Log, caps: Probe(c.AgentID)}
+	r := &Runtime{dir: dir, exe: "/proc/self/exe", agent: c.AgentID, boot: strings.TrimSpace(string(boot)), log: c.Log, caps: Probe(c.AgentID)}
 	if r.log == nil {
 		r.log = slog.New(slog.DiscardHandler)
 	}

@@ -10,13 +10,13 @@
 // "err TEXT", then end of file), 5 a file whose flock shows that the shim lives.
 #define _GNU_SOURCE
 #include "shim_linux.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
 #include <linux/capability.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -29,50 +29,31 @@
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/sysmacros.h>
-#include <sys/types.h>
 #include <sys/wait.h>
-#include <poll.h>
 #include <time.h>
 #include <unistd.h>
 
-// Newer than the oldest headers that we build with; the numbers are the same
-// on every architecture.
-#ifndef SYS_open_tree
-#define SYS_open_tree 428
-#define SYS_move_mount 429
-#endif
-#ifndef SYS_pidfd_open
-#define SYS_pidfd_open 434
-#endif
-#ifndef SYS_close_range
-#define SYS_close_range 436
-#endif
-#ifndef SYS_mount_setattr
-#define SYS_mount_setattr 442
-#endif
+// What headers may not have yet; the numbers are the same on every architecture.
+enum { NR_OPEN_TREE = 428, NR_MOVE_MOUNT = 429, NR_PIDFD_OPEN = 434, NR_CLOSE_RANGE = 436, NR_MOUNT_SETATTR = 442 };
 enum { OPEN_TREE_CLONED = 1, TREE_RECURSIVE = 0x8000, MOVE_FROM_EMPTY = 4, RANGE_CLOEXEC = 4, ATTR_RDONLY = 1 };
-
 enum { FD_PLAN = 3, FD_REPORT = 4, FD_LOCK = 5, FD_FIRST_FREE = 6 };
-enum { MAX_OPS = 8192, MAX_ARGS = 4096, MAX_SEGMENTS = 64, COPY_BYTES = 65536 };
+enum { MAX_OPS = 8192, MAX_ARGS = 4096, MAX_SEGMENTS = 64 };
 
 // A plan is a sequence of operations, each a name and a fixed number of
 // arguments, all ended by NUL. Each belongs to one of the processes.
-enum who { SHIM, INIT, TASK };
+enum who { SHIM, INIT, JOIN, TASK }; // the task joins groups before it enters the namespaces
 
 struct kind { const char *name; int args; enum who who; };
-
 static const struct kind kinds[] = {
 	{"run", 1, SHIM}, {"sandbox", 1, SHIM}, {"log", 2, SHIM}, {"oom", 1, SHIM}, {"shimcg", 1, SHIM},
 	{"ns", 1, SHIM}, {"filter", 1, SHIM}, {"helper", 1, SHIM},
 	{"mount", 5, INIT}, {"mkdir", 2, INIT}, {"mknod", 3, INIT}, {"symlink", 2, INIT}, {"hold", 1, INIT},
 	{"place", 1, INIT}, {"readonly", 1, INIT}, {"mask", 1, INIT},
-	{"cgroup", 1, TASK}, {"cgroupns", 0, TASK}, {"chdir", 1, TASK}, {"group", 1, TASK}, {"gid", 1, TASK},
+	{"cgroup", 1, JOIN}, {"cgroupns", 0, TASK}, {"chdir", 1, TASK}, {"group", 1, TASK}, {"gid", 1, TASK},
 	{"uid", 1, TASK}, {"bound", 1, TASK}, {"caps", 1, TASK}, {"nonewprivs", 0, TASK}, {"seccomp", 0, TASK}, {"env", 1, TASK}, {"arg", 1, TASK},
 };
 
 struct op { const struct kind *kind; char *a[5]; };
-
 struct segment { unsigned number; uint64_t offset; int64_t at; };
 
 // A stream is stdout or stderr: a pipe on one side, log segments on the other.
@@ -145,6 +126,15 @@ static char *read_file(int fd, size_t *size) {
 	return text;
 }
 
+// put writes a file of the run directory so that it is there whole or not at all.
+static int put(const char *name, const char *text, size_t n, int sync) {
+	int fd = openat(S.run, "tmp", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	int ok = fd >= 0 && write_all(fd, text, n) == 0 && (!sync || fsync(fd) == 0);
+	if (fd >= 0) close(fd);
+	if (!ok || renameat(S.run, "tmp", S.run, name) < 0) return failed("write %s", name);
+	return sync ? fsync(S.run) : 0;
+}
+
 static int64_t now_ms(void) {
 	struct timespec t;
 	clock_gettime(CLOCK_REALTIME, &t);
@@ -181,8 +171,7 @@ static int load_filter(const char *path) {
 	char *code = read_file(fd, &size);
 	close(fd);
 	if (code == NULL) return -1;
-	S.filter.filter = (struct sock_filter *)code;
-	S.filter.len = size / sizeof(struct sock_filter);
+	S.filter = (struct sock_fprog){size / sizeof(struct sock_filter), (struct sock_filter *)code};
 	return 0;
 }
 
@@ -199,7 +188,7 @@ static int do_shim(const struct op *o) {
 		S.segment_bytes = strtoull(a, NULL, 10);
 		S.segments = atoi(o->a[1]);
 		errno = EINVAL;
-		if (S.segment_bytes == 0 || S.segments < 1 || S.segments > MAX_SEGMENTS) return -1;
+		return S.segment_bytes == 0 || S.segments < 1 || S.segments > MAX_SEGMENTS ? -1 : 0;
 	}
 	return 0;
 }
@@ -216,9 +205,9 @@ static int mask(const char *path) {
 static int make_readonly(const char *path) {
 	uint64_t attr[4] = {ATTR_RDONLY, 0, 0, 0}; // struct mount_attr: set, clear, propagation, userns
 	if (access(path, F_OK) < 0) return errno == ENOENT ? 0 : -1;
-	int r = syscall(SYS_mount_setattr, AT_FDCWD, path, TREE_RECURSIVE, attr, sizeof attr);
+	int r = syscall(NR_MOUNT_SETATTR, AT_FDCWD, path, TREE_RECURSIVE, attr, sizeof attr);
 	if (r == 0 || errno != EINVAL || mount(path, path, NULL, MS_BIND | MS_REC, NULL) < 0) return r;
-	return syscall(SYS_mount_setattr, AT_FDCWD, path, TREE_RECURSIVE, attr, sizeof attr); // now it is a mount
+	return syscall(NR_MOUNT_SETATTR, AT_FDCWD, path, TREE_RECURSIVE, attr, sizeof attr); // now it is a mount
 }
 
 static int do_init(const struct op *o) {
@@ -228,8 +217,8 @@ static int do_init(const struct op *o) {
 	if (strcmp(name, "mkdir") == 0) return mkdir(a, strtoul(o->a[1], NULL, 8)) < 0 && errno != EEXIST ? -1 : 0;
 	if (strcmp(name, "mknod") == 0) return mknod(a, strtoul(o->a[1], NULL, 8), strtoul(o->a[2], NULL, 10));
 	if (strcmp(name, "symlink") == 0) return symlink(a, o->a[1]);
-	if (strcmp(name, "hold") == 0) return held = syscall(SYS_open_tree, AT_FDCWD, a, OPEN_TREE_CLONED | TREE_RECURSIVE | O_CLOEXEC);
-	if (strcmp(name, "place") == 0) return syscall(SYS_move_mount, held, "", AT_FDCWD, a, MOVE_FROM_EMPTY) < 0 ? -1 : close(held);
+	if (strcmp(name, "hold") == 0) return held = syscall(NR_OPEN_TREE, AT_FDCWD, a, OPEN_TREE_CLONED | TREE_RECURSIVE | O_CLOEXEC);
+	if (strcmp(name, "place") == 0) return syscall(NR_MOVE_MOUNT, held, "", AT_FDCWD, a, MOVE_FROM_EMPTY) < 0 ? -1 : close(held);
 	if (strcmp(name, "mask") == 0) return mask(a);
 	return make_readonly(a);
 }
@@ -249,9 +238,8 @@ static int set_caps(uint64_t caps) {
 }
 
 static gid_t groups[64];
-static int group_count;
 static char *task_argv[MAX_ARGS + 1], *task_env[MAX_ARGS + 1];
-static int arg_count, env_count;
+static int group_count, arg_count, env_count;
 
 static int do_task(const struct op *o) {
 	const char *name = o->kind->name, *a = o->a[0];
@@ -259,28 +247,23 @@ static int do_task(const struct op *o) {
 	if (strcmp(name, "arg") == 0) return arg_count == MAX_ARGS ? -1 : (task_argv[arg_count++] = o->a[0], 0);
 	if (strcmp(name, "env") == 0) return env_count == MAX_ARGS ? -1 : (task_env[env_count++] = o->a[0], 0);
 	if (strcmp(name, "group") == 0) return group_count == 64 ? -1 : (groups[group_count++] = strtoul(a, NULL, 10), 0);
-	if (strcmp(name, "gid") == 0) {
-		gid_t g = strtoul(a, NULL, 10);
-		return setgroups(group_count, groups) < 0 ? -1 : setresgid(g, g, g);
-	}
-	if (strcmp(name, "uid") == 0) {
-		uid_t u = strtoul(a, NULL, 10);
-		return setresuid(u, u, u);
-	}
+	if (strcmp(name, "gid") == 0) return setgroups(group_count, groups) < 0 ? -1 : setgid(strtoul(a, NULL, 10));
+	if (strcmp(name, "uid") == 0) return setuid(strtoul(a, NULL, 10));
 	if (strcmp(name, "cgroupns") == 0) return unshare(CLONE_NEWCGROUP) < 0 && errno != EINVAL ? -1 : 0;
 	if (strcmp(name, "chdir") == 0) return chdir(a);
 	if (strcmp(name, "bound") == 0) return bound_caps(strtoull(a, NULL, 16));
 	if (strcmp(name, "caps") == 0) return set_caps(strtoull(a, NULL, 16));
 	if (strcmp(name, "nonewprivs") == 0) return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 	if (strcmp(name, "seccomp") == 0) return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &S.filter, 0, 0);
-	return 0; // cgroup: joined earlier, while the host's /sys is in sight
+	return -1;
 }
 
+static int do_join(const struct op *o) { return write_file(o->a[0], "0"); }
 static int each(enum who who, int (*act)(const struct op *)) {
 	for (int i = 0; i < S.count; i++) {
 		const struct op *o = &S.ops[i];
-		if (o->kind->who == who && act(o) < 0)
-			return failed("%s %s %s", o->kind->name, o->kind->args > 0 ? o->a[0] : "", o->kind->args > 1 ? o->a[1] : "");
+		if (o->kind->who == who && act(o) < 0) // of a variable, not even the name is told
+			return failed("%s %s %s", o->kind->name, o->kind->args && strcmp(o->kind->name, "env") ? o->a[0] : "", o->kind->args > 1 ? o->a[1] : "");
 	}
 	return 0;
 }
@@ -313,7 +296,7 @@ static void run_init(int result) {
 	signal(SIGCHLD, SIG_IGN);
 	set_caps(0);
 	prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
-	syscall(SYS_close_range, 0, ~0U, 0);
+	syscall(NR_CLOSE_RANGE, 0, ~0U, 0);
 	for (;;) pause();
 }
 
@@ -332,7 +315,7 @@ static int start_init(void) {
 	ssize_t n = read(result[0], S.failure, sizeof S.failure - 1);
 	close(result[0]);
 	if (n > 0) return S.failure[n] = 0, -1;
-	S.init_fd = syscall(SYS_pidfd_open, S.init, 0);
+	S.init_fd = syscall(NR_PIDFD_OPEN, S.init, 0);
 	if (S.init_fd < 0 || setns(S.init_fd, CLONE_NEWPID) < 0) return failed("enter the pid namespace");
 	return 0;
 }
@@ -352,11 +335,7 @@ static void exec_helper(int result, int go) {
 static void exec_task(int result, int go) {
 	char c;
 	if (read(go, &c, 1) != 1) _exit(127); // the shim is gone
-	for (int i = 0; i < S.count; i++)
-		if (strcmp(S.ops[i].kind->name, "cgroup") == 0 && write_file(S.ops[i].a[0], "0") < 0) {
-			failed("join cgroup %s", S.ops[i].a[0]);
-			return;
-		}
+	if (each(JOIN, do_join) < 0) return;
 	if (S.init > 0 && setns(S.init_fd, S.ns & ~CLONE_NEWPID) < 0) {
 		failed("enter the namespaces");
 		return;
@@ -379,20 +358,10 @@ static void run_task(int result, int go, int out, int err) {
 	write_file("/proc/self/oom_score_adj", "0");
 	int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	if (dup2(null, 0) < 0 || dup2(out, 1) < 0 || dup2(err, 2) < 0) _exit(127);
-	syscall(SYS_close_range, FD_PLAN, ~0U, RANGE_CLOEXEC);
-	if (S.helper != NULL) exec_helper(result, go);
-	else exec_task(result, go);
+	syscall(NR_CLOSE_RANGE, FD_PLAN, ~0U, RANGE_CLOEXEC);
+	S.helper != NULL ? exec_helper(result, go) : exec_task(result, go);
 	write_all(result, S.failure, strlen(S.failure));
 	_exit(127);
-}
-
-static int write_pids(void) {
-	char text[128];
-	int n = snprintf(text, sizeof text, "%d %d %d\n", getpid(), S.init, S.task);
-	int fd = openat(S.run, "pids.tmp", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	if (fd < 0 || write_all(fd, text, n) < 0) return failed("write pids");
-	close(fd);
-	return renameat(S.run, "pids.tmp", S.run, "pids") < 0 ? failed("write pids") : 0;
 }
 
 // start_task returns when the task's program runs. The pids are on disk before
@@ -407,54 +376,44 @@ static int start_task(void) {
 		run_task(result[1], go[0], out[1], err[1]);
 	}
 	close(result[1]); close(go[0]); close(out[1]); close(err[1]);
-	S.out[0].pipe = out[0];
-	S.out[1].pipe = err[0];
-	fcntl(out[0], F_SETFL, O_NONBLOCK);
-	fcntl(err[0], F_SETFL, O_NONBLOCK);
+	fcntl(S.out[0].pipe = out[0], F_SETFL, O_NONBLOCK);
+	fcntl(S.out[1].pipe = err[0], F_SETFL, O_NONBLOCK);
 	char text[sizeof S.failure];
-	ssize_t n = 1;
-	if (S.helper != NULL) { // first line: the pid of the container's first process
-		for (n = 0; n < 15 && read(result[0], text + n, 1) == 1 && text[n] != '\n'; n++) {}
+	ssize_t n = 0, r;
+	if (S.helper != NULL) { // its first line is the pid of the container's first process, or else an error
+		while (n < 15 && read(result[0], text + n, 1) == 1 && text[n] != '\n') n++;
 		text[n] = 0;
-		if (text[0] == 'P') S.task = atoi(text + 1), n = 1;
-		else n = -1;
+		if (*text == 'P') S.task = atoi(text + 1);
 	}
-	if (n > 0) {
-		if (write_pids() < 0) return -1;
+	if (S.helper == NULL || *text == 'P') {
+		n = snprintf(text, sizeof text, "%d %d %d\n", getpid(), S.init, S.task);
+		if (put("pids", text, n, 0) < 0) return -1;
 		write_all(go[1], "g", 1);
 		n = 0;
-	} else {
-		n = strlen(text);
 	}
-	for (ssize_t r; n < (ssize_t)sizeof text - 1; n += r) {
-		r = read(result[0], text + n, sizeof text - 1 - n);
-		if (r < 0 && errno == EINTR) r = 0;
-		else if (r <= 0) break;
-	}
+	while (n < (ssize_t)sizeof text - 1 && ((r = read(result[0], text + n, sizeof text - 1 - n)) > 0 || (r < 0 && errno == EINTR))) n += r > 0 ? r : 0;
+	close(result[0]); close(go[1]);
 	text[n] = 0;
-	close(result[0]);
-	close(go[1]);
 	if (n > 0) return memcpy(S.failure, text, n + 1), -1;
-	return errno = 0, 0;
+	int status = 0;
+	errno = 0;
+	if (S.helper != NULL && (waitpid(child, &status, 0) != child || status != 0 || S.task == child)) return failed("the helper ended, see helper.log (status %d)", status);
+	return 0;
 }
 
 // ---- logs
 
-static void lose(struct stream *s, int cause) {
-	static char sink[COPY_BYTES];
-	s->cause = cause;
+static void lose(struct stream *s) {
+	static char sink[65536];
+	s->cause = errno;
 	ssize_t n = read(s->pipe, sink, sizeof sink);
 	if (n > 0) s->dropped += n;
 	if (n == 0) close(s->pipe), s->pipe = -1;
 }
 
-static void name_segment(char *name, const struct stream *s, unsigned number) {
-	snprintf(name, 64, "%s.%u", s->name, number);
-}
-
 // write_index replaces the sidecar that says where each kept segment begins.
 static void write_index(const struct stream *s) {
-	char tmp[64], name[64], text[MAX_SEGMENTS * 64];
+	char tmp[64], name[64], text[MAX_SEGMENTS * 64]; // a line is at most 50 bytes
 	size_t n = 0;
 	for (int i = 0; i < s->count; i++)
 		n += snprintf(text + n, sizeof text - n, "%u %llu %lld\n", s->live[i].number, (unsigned long long)s->live[i].offset, (long long)s->live[i].at);
@@ -477,7 +436,7 @@ static int next_segment(struct stream *s) {
 		next.number = last->number + 1;
 		next.offset = last->offset + s->size;
 		if (s->file >= 0) {
-			name_segment(name, s, last->number);
+			snprintf(name, sizeof name, "%s.%u", s->name, last->number);
 			renameat(S.sandbox, s->name, S.sandbox, name);
 			close(s->file);
 		}
@@ -493,11 +452,8 @@ static int next_segment(struct stream *s) {
 	if (full) memmove(s->live, s->live + 1, --s->count * sizeof *s->live);
 	s->live[s->count++] = next;
 	write_index(s);
-	if (full) {
-		name_segment(name, s, gone.number);
-		unlinkat(S.sandbox, name, 0);
-	}
-	return 0;
+	snprintf(name, sizeof name, "%s.%u", s->name, gone.number);
+	return full ? unlinkat(S.sandbox, name, 0) & 0 : 0;
 }
 
 static void note(struct stream *s) {
@@ -512,15 +468,14 @@ static void note(struct stream *s) {
 // never waits for a full disk: what cannot be written is dropped and counted.
 static void pump(struct stream *s) {
 	for (int turn = 0; turn < 64 && s->pipe >= 0; turn++) {
-		if (s->file < 0 || s->size >= S.segment_bytes)
-			if (next_segment(s) < 0) { lose(s, errno); return; }
+		if ((s->file < 0 || s->size >= S.segment_bytes) && next_segment(s) < 0) return lose(s);
 		if (s->dropped > s->noted) note(s);
 		if (s->size >= S.segment_bytes) continue;
 		ssize_t n = splice(s->pipe, NULL, s->file, NULL, S.segment_bytes - s->size, SPLICE_F_NONBLOCK | SPLICE_F_MOVE);
 		if (n > 0) s->size += n;
-		else if (n == 0) { close(s->pipe); s->pipe = -1; }
+		else if (n == 0) close(s->pipe), s->pipe = -1;
 		else if (errno == EAGAIN) return;
-		else if (errno != EINTR) { lose(s, errno); return; }
+		else if (errno != EINTR) return lose(s);
 	}
 }
 
@@ -558,19 +513,8 @@ static void write_exit(int status, const char *failure) {
 	int code = WIFEXITED(status) ? WEXITSTATUS(status) : -1, sig = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
 	int size = snprintf(text, sizeof text, "{\"code\":%d,\"signal\":%d,\"oom_kills\":%ld,\"at_ms\":%lld,\"dropped\":[%llu,%llu],\"failure\":\"%s\"}\n",
 		code, sig, oom_kills(), (long long)now_ms(), (unsigned long long)S.out[0].dropped, (unsigned long long)S.out[1].dropped, clean);
-	// A full disk must not hide the end of the task: room is made by trying again.
-	for (int try = 0; try < 600; try++) {
-		int fd = openat(S.run, "exit.tmp", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-		int ok = fd >= 0 && write_all(fd, text, size) == 0 && fsync(fd) == 0;
-		if (fd >= 0) close(fd);
-		if (ok && renameat(S.run, "exit.tmp", S.run, "exit.json") == 0) {
-			fsync(S.run);
-			return;
-		}
-		if (errno == ENOENT) return; // the run directory was removed
-		struct timespec wait = {1, 0};
-		nanosleep(&wait, NULL);
-	}
+	// A full disk must not hide the end of the task; a removed directory wants no file.
+	for (int try = 0; try < 600 && put("exit.json", text, size, 1) < 0 && errno != ENOENT; try++) sleep(1);
 }
 
 // reap collects ended children; it is 0 when there are none left.
@@ -595,7 +539,7 @@ static void turn(int timeout) {
 
 static int watch(void) {
 	int status = 127 << 8, ended = 0, left;
-	while ((left = reap(&status, &ended)) && !ended) turn(-1);
+	while ((left = reap(&status, &ended)) && !ended && !*S.failure) turn(-1);
 	for (int n = 0; left && n < 200; n++) { // a process that cannot die is given up after about 10 s
 		if (S.init > 0) kill(S.init, SIGKILL);
 		else kill_children();
@@ -606,25 +550,18 @@ static int watch(void) {
 	return status;
 }
 
-static void report(const char *text, int pid) {
-	char line[sizeof S.failure + 64];
-	int n = pid ? snprintf(line, sizeof line, "ok %d\n", pid) : snprintf(line, sizeof line, "err %s\n", text);
-	write_all(FD_REPORT, line, n);
-	close(FD_REPORT);
-}
-
 static int prepare(void) {
 	size_t size = 0;
 	sigset_t chld;
-	for (int s = 1; s < 32; s++)
-		if (s == SIGTERM || s == SIGINT || s == SIGHUP || s == SIGQUIT || s == SIGPIPE || s == SIGXFSZ || s == SIGUSR1 || s == SIGUSR2 || s == SIGALRM) signal(s, SIG_IGN);
+	static const int ignored[] = {SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGPIPE, SIGXFSZ, SIGUSR1, SIGUSR2, SIGALRM};
+	for (size_t i = 0; i < sizeof ignored / sizeof *ignored; i++) signal(ignored[i], SIG_IGN);
 	S.out[0] = (struct stream){.name = "stdout", .pipe = -1, .file = -1};
 	S.out[1] = (struct stream){.name = "stderr", .pipe = -1, .file = -1};
 	S.run = S.sandbox = -1;
 	sigemptyset(&chld);
 	sigaddset(&chld, SIGCHLD);
 	sigprocmask(SIG_BLOCK, &chld, NULL);
-	syscall(SYS_close_range, FD_FIRST_FREE, ~0U, 0);
+	syscall(NR_CLOSE_RANGE, FD_FIRST_FREE, ~0U, 0);
 	for (int fd = FD_PLAN; fd < FD_FIRST_FREE; fd++) fcntl(fd, F_SETFD, FD_CLOEXEC);
 	if (prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0) return failed("become subreaper");
 	if ((S.signals = signalfd(-1, &chld, SFD_CLOEXEC | SFD_NONBLOCK)) < 0) return failed("signalfd");
@@ -641,20 +578,16 @@ static int prepare(void) {
 
 int shim_main(void) {
 	if (prepare() < 0 || start_init() < 0 || start_task() < 0) {
-		int status = 127 << 8;
-		S.failure[sizeof S.failure - 1] = 0;
-		if (S.task > 0) {
-			kill(S.task, SIGKILL);
-			int st;
-			if (S.helper == NULL && waitpid(S.task, &st, 0) == S.task && WIFEXITED(st) && WEXITSTATUS(st)) status = st;
-		}
-		if (S.init > 0) kill(S.init, SIGKILL);
-		for (int n = 0, e; n < 200 && reap(&e, &e); n++) kill_children(), turn(n < 20 ? 1 : 50);
-		if (S.run >= 0) write_exit(status, S.failure);
-		report(S.failure, 0);
+		char failure[sizeof S.failure];
+		memcpy(failure, S.failure, sizeof failure);
+		if (S.task > 0) kill(S.task, SIGKILL);
+		int status = S.task > 0 ? watch() : 127 << 8;
+		if (S.run >= 0) write_exit(WIFEXITED(status) && WEXITSTATUS(status) ? status : 127 << 8, failure);
+		dprintf(FD_REPORT, "err %s\n", failure);
 		return 1;
 	}
-	report("", S.task);
+	dprintf(FD_REPORT, "ok %d\n", S.task);
+	close(FD_REPORT);
 	write_exit(watch(), "");
 	return 0;
 }

@@ -134,7 +134,7 @@ func (r *Runtime) spawn(ctx context.Context, p *plan, lock *os.File, s dcos.Spec
 	}
 	defer report.Close()
 	n := null.Fd()
-	pid, err := syscall.ForkExec("/proc/self/exe", []string{"dcos", shimWord, string(s.Task)}, &syscall.ProcAttr{
+	pid, err := syscall.ForkExec(r.exe, []string{"dcos", shimWord, string(s.Task)}, &syscall.ProcAttr{
 		Dir:   "/",
 		Files: []uintptr{n, n, n, file.Fd(), end.Fd(), lock.Fd()},
 		Sys:   &syscall.SysProcAttr{Setsid: true},
