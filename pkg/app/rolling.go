@@ -54,21 +54,18 @@ func (c *census) roll() {
 	slices.SortStableFunc(old, c.killOrder)
 	c.stop(append(over, old[:kill]...), "replaced by the new version")
 
-	c.retry(fresh, 0)
-	// Whatever may still run counts, also what has just been told to stop.
-	c.add(min(wanted-len(fresh), maxCap-c.occupied(fresh)))
-}
-
-// occupied is how many instances take up capacity: the new ones, and every
-// live task of others.
-func (c *census) occupied(fresh []member) int {
-	n := c.leaving + len(fresh)
+	// Whatever may still run takes up room, also what has just been told to
+	// stop.
+	room := maxCap - c.leaving
 	for _, m := range c.members {
-		if !m.current && m.task.Live() {
-			n++
+		if m.task.Live() || m.current && !m.ended() {
+			room--
 		}
 	}
-	return n
+	ended := slices.DeleteFunc(slices.Clone(fresh), func(m member) bool { return !m.ended() })
+	ended = ended[:max(0, min(len(ended), room))]
+	c.retry(ended, 0)
+	c.add(min(wanted-len(fresh), room-len(ended)))
 }
 
 // rolled says that a restart step has reached its goal.

@@ -67,6 +67,30 @@ type Explanation struct {
 	Smallest *Change
 }
 
+// Stage is one filter of the funnel: of the nodes that came to it, how many
+// it turned away.
+type Stage struct {
+	Filter    Filter
+	Processed int
+	Declined  int
+}
+
+// Funnel is every filter in order, whether it turned a node away or not.
+func Funnel(nodes int, reasons []Reason) []Stage {
+	out := make([]Stage, Filters)
+	for f := range out {
+		out[f].Filter = Filter(f)
+	}
+	for _, r := range reasons {
+		out[r.Filter].Declined += r.Nodes
+	}
+	for f := range out {
+		out[f].Processed = nodes
+		nodes -= out[f].Declined
+	}
+	return out
+}
+
 const maxExamples = 3
 
 // Explain looks at all nodes for one more task of the request and changes

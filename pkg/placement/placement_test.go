@@ -135,6 +135,14 @@ func TestExplainCountsGroupsAndProposes(t *testing.T) {
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("explanation differs:\n%s", d)
 	}
+	var funnel []string
+	for _, st := range placement.Funnel(got.Nodes, got.Reasons) {
+		funnel = append(funnel, fmt.Sprintf("%s %d/%d", st.Filter, st.Declined, st.Processed))
+	}
+	wantFunnel := []string{"role 0/7", "constraint 2/7", "cpus 3/5", "mem 0/2", "disk 0/2", "gpus 0/2", "ports 0/2", "inactive 1/2", "images 1/1"}
+	if d := cmp.Diff(wantFunnel, funnel); d != "" {
+		t.Errorf("funnel differs:\n%s", d)
+	}
 	_, u := x.Pick(&r, 3)
 	if d := cmp.Diff(placement.Unplaced{Count: 3, Nodes: 7, Reasons: want.Reasons}, u); d != "" {
 		t.Errorf("reasons of the pick differ:\n%s", d)

@@ -27,7 +27,7 @@ import (
 const (
 	// maxBatch is how many bytes of commands, roughly, go into a batch: below
 	// state.MaxEntry with room for the encoding.
-	maxBatch = 384 << 10
+	maxBatch = 320 << 10
 	// maxPlaced is how many tasks are placed in a batch, so that one batch is
 	// applied within a few milliseconds.
 	maxPlaced = 2000
@@ -48,6 +48,7 @@ type Core struct {
 	rules map[dcos.AppID]compiled
 
 	nodes  queue[dcos.NodeID] // whose free resources may have changed
+	turned queue[dcos.NodeID] // whose row has changed
 	dirty  queue[dcos.AppID]  // to reconcile
 	ready  queue[dcos.AppID]  // with tasks that may be placed
 	stuck  queue[dcos.AppID]  // with tasks for which there was no place
@@ -94,6 +95,7 @@ func (c *Core) Turn(now dcos.Time, v state.View, changes []state.Change) (cmds [
 		return nil, 0
 	}
 	c.refresh(v)
+	c.touchDeployments(v)
 	c.wakeDue(now)
 	t := turn{c: c, now: now, view: v, stopping: make(map[dcos.TaskID]bool)}
 	t.reconcile()
@@ -219,6 +221,7 @@ func (c *Core) absorb(changes []state.Change) {
 		switch ch := &changes[i]; ch.Table {
 		case state.TableNodes:
 			c.nodes.push(dcos.NodeID(ch.Key))
+			c.turned.push(dcos.NodeID(ch.Key))
 			freed = true
 		case state.TableTasks:
 			freed = c.absorbTask(ch) || freed
@@ -272,6 +275,18 @@ func (c *Core) refresh(v state.View) {
 		}
 		free, _ := v.Free(id)
 		c.index.Update(n, free)
+	}
+}
+
+// touchDeployments marks the apps whose deployment counts tasks on nodes that
+// have become reachable or have ceased to be.
+func (c *Core) touchDeployments(v state.View) {
+	for c.turned.len() > 0 {
+		for t := range v.TasksOn(c.turned.pop()) {
+			if _, deploying := v.DeploymentOf(t.App); deploying {
+				c.dirty.push(t.App)
+			}
+		}
 	}
 }
 

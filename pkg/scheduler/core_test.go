@@ -194,6 +194,21 @@ func TestARefusedCommandIsTriedAgainLaterAndLater(t *testing.T) {
 	w.settle()
 }
 
+// world.apply refuses a batch that is larger than an entry may be.
+func TestBatchesFitIntoAnEntryHoweverLongTheIdsAre(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.addNodes(10, 1000)
+	id := "/" + strings.Repeat("long-", 99) + "name"
+	w.define(id, 3000, `,"ports":[0,0,0,0]`)
+	w.settle()
+	w.must(state.DeleteApp{App: dcos.AppID(id)})
+	w.settle()
+	if _, there := w.store.View().App(dcos.AppID(id)); there {
+		t.Error("the app is still there")
+	}
+}
+
 // Case 41: a leader must not act on what it remembers. Two cores lead in turn;
 // what one of them proposed may be applied late, twice, or never.
 func TestLeadersThatChangeAllTheTimeDoNoHarmAndReachTheGoal(t *testing.T) {

@@ -166,7 +166,8 @@ func (w *world) settle() {
 func (w *world) done() string {
 	v := w.store.View()
 	for d := range v.Deployments() {
-		return fmt.Sprintf("deployment %+v", d)
+		why, _ := scheduler.Explain(v, d.App, w.now)
+		return fmt.Sprintf("deployment %+v: %s, %+v", d, why.Summary, why)
 	}
 	for row := range v.Apps() {
 		running, others := 0, 0
