@@ -1,0 +1,102 @@
+package node
+
+import (
+	"context"
+	"net"
+	"sync"
+
+	"github.com/dcos-go/dcos/pkg/api"
+	"github.com/dcos-go/dcos/pkg/api/cosmos"
+	dcosapi "github.com/dcos-go/dcos/pkg/api/dcos"
+	"github.com/dcos-go/dcos/pkg/api/marathon"
+	mesosapi "github.com/dcos-go/dcos/pkg/api/mesos"
+	"github.com/dcos-go/dcos/pkg/auth"
+	"github.com/dcos-go/dcos/pkg/client"
+	"github.com/dcos-go/dcos/pkg/config"
+	"github.com/dcos-go/dcos/pkg/dcos"
+	"github.com/dcos-go/dcos/pkg/dispatch"
+	"github.com/dcos-go/dcos/pkg/link"
+	"github.com/dcos-go/dcos/pkg/membership"
+)
+
+// newDispatcher makes the master's half of the agent sessions.
+func (m *master) newDispatcher() *dispatch.Dispatcher {
+	return dispatch.NewDispatcher(dispatch.Config{
+		Proposer: m.raft, Feed: m.raft, Log: m.log,
+		Leadership: func() (dispatch.Role, <-chan struct{}) {
+			l, changed := m.raft.Leadership()
+			r := dispatch.Role{Term: l.Term, Leads: l.Ready && l.Leader == m.files.id}
+			if !r.Leads && l.Leader != m.files.id {
+				r.Leader, _ = m.masterAddress(l.Leader) // unknown is "": the agent asks around
+			}
+			return r, changed
+		},
+		Probe: link.Probe,
+	})
+}
+
+// serveAgents gives each connection of an agent to dispatch.
+func (m *master) serveAgents(ctx context.Context) error {
+	var open sync.WaitGroup
+	defer open.Wait()
+	for {
+		c, err := m.listener.Accept(ctx, link.ProtoAgent)
+		if err != nil {
+			return endOf(ctx, err)
+		}
+		open.Go(func() { // ends with the connection, which ends with ctx
+			if err := m.dispatch.Serve(ctx, c, c.Peer); err != nil && ctx.Err() == nil {
+				m.log.Info("session ended", "node", c.Peer.ID, "err", err)
+			}
+		})
+	}
+}
+
+// dialects are all routes of a master.
+func (m *master) dialects() []api.Dialect {
+	st := api.State{Proposer: m.raft, Feed: m.raft}
+	version := client.Version{Version: config.Version, Commit: config.Commit, Date: config.Date, Level: config.FeatureLevel}
+	leader := func() dcos.MasterID { l, _ := m.raft.Leadership(); return l.Leader }
+	scheme := "https"
+	if m.dev {
+		scheme = "http"
+	}
+	mara := marathon.Routes(marathon.Config{State: st, Leader: leader, Scheme: scheme, Version: version, Log: m.log})
+	return []api.Dialect{
+		mara, mara.Mount("/service/marathon"),
+		cosmos.Routes(cosmos.Config{State: st, Catalog: m.catalog, Log: m.log}),
+		dcosapi.Routes(dcosapi.Config{
+			State: st, Leader: leader, Term: func() dcos.Term { return m.raft.Stats().Term },
+			Alive: m.alive, Usage: m.usage, Gate: m.gate, Secrets: func() *auth.Secrets { return m.files.secrets },
+			Version: version, Log: m.log,
+		}),
+		mesosapi.Routes(mesosapi.Config{State: st, Leader: leader, Log: m.log}),
+		m.gateway.Routes(),
+		m.internal(),
+	}
+}
+
+// alive is what gossip says of a master.
+func (m *master) alive(id dcos.MasterID) bool {
+	if id == m.files.id {
+		return true
+	}
+	for _, g := range m.gossip.Members() {
+		if g.Master == id {
+			return g.State == membership.Alive
+		}
+	}
+	return false
+}
+
+// usage is what a node really uses; known on the leader only.
+func (m *master) usage(id dcos.NodeID) (client.Usage, bool) {
+	u, ok := m.dispatch.Usage(id)
+	return client.Usage{CPUs: float64(u.CPUMilli) / 1000, MemBytes: u.MemBytes, DiskBytes: u.DiskBytes}, ok
+}
+
+// dialAgent connects to an agent's own API.
+func (m *master) dialAgent(ctx context.Context, id dcos.NodeID, addr string) (net.Conn, error) {
+	return link.Dial(ctx, addr, link.ProtoAPI, m.linkConfig(m.files.keeper.Credentials),
+		link.Expect{Role: dcos.RoleAgent, ID: string(id)})
+}

@@ -1,0 +1,327 @@
+package node
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/dcos-go/dcos/pkg/agent"
+	"github.com/dcos-go/dcos/pkg/api"
+	dcosapi "github.com/dcos-go/dcos/pkg/api/dcos"
+	"github.com/dcos-go/dcos/pkg/auth"
+	"github.com/dcos-go/dcos/pkg/config"
+	"github.com/dcos-go/dcos/pkg/container"
+	"github.com/dcos-go/dcos/pkg/dcos"
+	"github.com/dcos-go/dcos/pkg/image"
+	"github.com/dcos-go/dcos/pkg/journal"
+	"github.com/dcos-go/dcos/pkg/link"
+	"github.com/dcos-go/dcos/pkg/membership"
+	"github.com/dcos-go/dcos/pkg/sandbox"
+)
+
+// worker is the agent's half of a process.
+type worker struct {
+	*process
+	files    *workerFiles
+	port     net.Listener
+	listener *link.Listener
+	node     dcos.Node
+	runtime  *container.Runtime
+	boxes    *sandbox.Sandboxes
+	images   *image.Store
+	log      *journal.Journal
+	records  [][]byte
+	agent    *agent.Agent
+	turn     atomic.Uint64 // of dialing, so that masters are tried one after the other
+	usage    usageReader
+}
+
+func newWorker(ctx context.Context, p *process) (_ *worker, err error) {
+	w := &worker{process: p}
+	defer func() {
+		if err != nil {
+			w.close()
+		}
+	}()
+	if w.port, err = p.listen(ctx, p.c.AgentPort); err != nil {
+		return nil, fmt.Errorf("agent port: %w", err)
+	}
+	p.c.AgentPort = portOf(w.port)
+	if w.files, err = openWorker(ctx, p, p.log); err != nil {
+		return nil, err
+	}
+	w.listener = link.NewListener(w.port, p.linkConfig(w.files.keeper.Credentials))
+	if err := w.openRuntime(); err != nil {
+		return nil, err
+	}
+	if err := w.openCheckpoint(); err != nil {
+		return nil, err
+	}
+	return w, w.describe()
+}
+
+// close frees what was opened; needed when the parts never ran.
+func (w *worker) close() {
+	if w.port != nil {
+		_ = w.port.Close() // closed already when the parts ran
+	}
+	if w.log != nil {
+		_ = w.log.Close() // everything in it was synced when it mattered
+	}
+	if w.runtime != nil {
+		_ = w.runtime.Close() // it holds descriptors alone
+	}
+}
+
+func (w *worker) openRuntime() error {
+	dir := w.files.dir
+	var err error
+	if w.runtime, err = openContainers(w.c.DataDir, w.files.id, w.process); err != nil {
+		return err
+	}
+	if w.boxes, err = sandbox.New(filepath.Join(dir, "sandboxes")); err != nil {
+		return fmt.Errorf("open sandboxes: %w", err)
+	}
+	w.images, err = image.New(image.Config{Dir: filepath.Join(dir, "images"), Mirrors: w.c.ImageMirrors, Insecure: w.c.ImageMirrors, Log: w.process.log})
+	if err != nil {
+		return fmt.Errorf("open images: %w", err)
+	}
+	return nil
+}
+
+func openContainers(dataDir string, id dcos.NodeID, p *process) (*container.Runtime, error) {
+	c := container.Config{Dir: filepath.Join(dataDir, "agent", "run"), AgentID: string(id), Hide: []string{dataDir}}
+	if p != nil {
+		c.Log = p.log
+	}
+	r, err := container.New(c)
+	if err != nil {
+		return nil, fmt.Errorf("open the container runtime: %w", err)
+	}
+	return r, nil
+}
+
+// openCheckpoint opens the agent's journal. An empty one gets an id of its own,
+// which is part of the boot nonce: a node that lost its checkpoint must not
+// pass for the one that it was.
+func (w *worker) openCheckpoint() error {
+	dir, err := openDir(w.files.dir, "checkpoint")
+	if err != nil {
+		return err
+	}
+	w.log, w.records, err = journal.Open(dir, journal.Options{})
+	if err != nil {
+		return fmt.Errorf("open the agent's checkpoint: %w", err)
+	}
+	idFile := filepath.Join(w.files.dir, "checkpoint-id")
+	if len(w.records) == 0 {
+		if err := os.Remove(idFile); err != nil && !os.IsNotExist(err) {
+			return fmt.Errorf("renew the checkpoint's id: %w", err)
+		}
+	}
+	lost, err := keptID(idFile, "")
+	if err != nil {
+		return err
+	}
+	boot, err := bootNonce()
+	if err != nil {
+		return err
+	}
+	w.node.Boot = boot + "-" + lost
+	return nil
+}
+
+// describe is what the node says of itself.
+func (w *worker) describe() error {
+	total, err := capacity(w.c)
+	if err != nil {
+		return err
+	}
+	caps := w.runtime.Capabilities()
+	n := &w.node
+	n.ID, n.Hostname, n.IP = w.files.id, w.hostname, w.advertise
+	n.Addr, n.Version = hostPort(w.advertise, w.c.AgentPort), config.Version
+	n.Region, n.Zone, n.Attributes, n.Total = w.c.Region, w.c.Zone, w.c.Attributes, total
+	n.Isolation, n.NotEnforced = dcos.IsolationProcess, caps.NotEnforced
+	contains := slices.Contains(caps.Kinds(), dcos.KindImage)
+	switch {
+	case w.c.Isolation == "container" && !contains:
+		return fmt.Errorf("%w: isolation container is not possible here (%v): run as root on a kernel with cgroups, or set isolation to process", dcos.ErrInvalid, caps.NotEnforced)
+	case w.c.Isolation != "process" && contains:
+		n.Isolation = dcos.IsolationContainer
+	case contains:
+		n.NotEnforced = []string{"tasks run as plain processes because isolation is set to process: no limits, no namespaces, no images"}
+	}
+	return nil
+}
+
+// parts are in the order in which they start.
+func (w *worker) parts() ([]part, error) {
+	sum := sha256.Sum256([]byte(w.node.ID))
+	binary64 := binary.BigEndian.Uint64(sum[:])
+	self, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("find this binary: %w", err)
+	}
+	w.agent, err = agent.New(agent.Config{
+		Node: w.node, Cluster: w.files.cluster, Seed: binary64, Binary: self,
+		LogBytes: w.c.LogBytes, Pids: w.c.TaskPids, KeepPerApp: w.c.SandboxKeep,
+	}, agent.Parts{
+		Runtime: runtimeOf{w.runtime}, Images: w.images, Sandboxes: w.boxes, Journal: w.log,
+		Dial: w.dial, Probe: link.Probe, Usage: w.usage.read(w.c.DataDir, w.runtime), Log: w.process.log,
+	}, w.records)
+	if err != nil {
+		return nil, err
+	}
+	w.records = nil
+	table, err := api.NewTable(dcosapi.AgentRoutes(dcosapi.AgentConfig{Node: w.node.ID, Logs: w.boxes, Log: w.process.log}))
+	if err != nil {
+		return nil, err
+	}
+	h := api.New(api.Config{Table: table, Auth: api.Trusted(auth.System()), Log: w.process.log})
+	accept := func(ctx context.Context) (net.Conn, error) { return w.listener.Accept(ctx, link.ProtoAPI) }
+	return []part{
+		{"agent port", w.listener.Run},
+		{"API of the agent", func(ctx context.Context) error {
+			return api.Serve(ctx, api.PeerListener(ctx, accept, w.listener.Addr()), h, true, w.process.log)
+		}},
+		{"agent certificate", func(ctx context.Context) error { return w.files.keeper.Run(ctx, w.renew) }},
+		{"masters", w.keepMasters},
+		{"agent", w.agent.Run},
+	}, nil
+}
+
+// dial connects to a master: the one given, the one that gossip says leads, or
+// the next of those known.
+func (w *worker) dial(ctx context.Context, addr string) (net.Conn, error) {
+	if addr == "" {
+		if addr = w.nextMaster(); addr == "" {
+			return nil, fmt.Errorf("%w: no master is known", dcos.ErrUnavailable)
+		}
+	}
+	return link.Dial(ctx, addr, link.ProtoAgent, w.linkConfig(w.files.keeper.Credentials), link.Expect{Role: dcos.RoleMaster})
+}
+
+func (w *worker) nextMaster() string {
+	n := w.turn.Add(1) - 1
+	if w.master != nil {
+		if l, _ := w.master.raft.Leadership(); l.Leader == w.master.files.id || n%2 == 0 {
+			return w.master.peer // it leads, or knows who does
+		}
+	}
+	if l, ok := membership.Leader(w.gossip.Members()); ok && l.Peer != "" && n%2 == 0 {
+		return l.Peer
+	}
+	var all []string
+	for _, m := range w.gossip.Members() {
+		if m.Peer != "" && m.State == membership.Alive {
+			all = append(all, m.Peer)
+		}
+	}
+	slices.Sort(all)
+	for _, addr := range w.knownMasters() {
+		if !slices.Contains(all, addr) {
+			all = append(all, addr)
+		}
+	}
+	if len(all) == 0 {
+		return ""
+	}
+	return all[int(n/2)%len(all)] //nolint:gosec // bounded by the length
+}
+
+// keepMasters writes down where masters are whenever gossip tells of others, so
+// that the next start finds one of them.
+func (w *worker) keepMasters(ctx context.Context) error {
+	last := readLines(w.mastersFile())
+	for members := range w.gossip.Changes(ctx) {
+		var now []string
+		for _, m := range members {
+			if m.IsMaster() && m.Peer != "" && m.State != membership.Left {
+				now = append(now, m.Peer)
+			}
+		}
+		slices.Sort(now)
+		if len(now) == 0 || slices.Equal(now, last) {
+			continue
+		}
+		if err := writeLines(w.mastersFile(), now); err != nil {
+			w.process.log.Warn("addresses of masters could not be written down", "err", err)
+			continue
+		}
+		last = now
+	}
+	<-ctx.Done()
+	return nil
+}
+
+func (w *worker) renew(ctx context.Context) (*link.Credentials, error) {
+	if w.master != nil {
+		return w.files.issue(w.master.files)
+	}
+	var last error
+	for _, addr := range w.knownMasters() {
+		got, err := auth.Renew(ctx, addr, w.files.keeper.Credentials(), auth.Joining{Role: dcos.RoleAgent, ID: string(w.files.id), Cluster: w.files.cluster, Build: config.Version, Level: config.FeatureLevel})
+		if err == nil {
+			return got.Credentials, nil
+		}
+		last = err
+	}
+	return nil, fmt.Errorf("renew the certificate: %w", last)
+}
+
+// runtimeOf gives the container runtime the form that the agent asks for.
+type runtimeOf struct{ *container.Runtime }
+
+// Adopt implements agent.Runtime.
+func (r runtimeOf) Adopt(ctx context.Context, id dcos.TaskID) (alive bool, exit *dcos.Exit, err error) {
+	s, err := r.Runtime.Adopt(ctx, id)
+	if err != nil {
+		return false, nil, err
+	}
+	if s.State == container.Ended {
+		return false, &s.Exit, nil
+	}
+	return s.State == container.Alive, nil, nil
+}
+
+// Purge ends every task below a data directory and removes what the kernel
+// holds for them. It succeeds when there is nothing.
+func Purge(ctx context.Context, dataDir string) error {
+	id := readLines(filepath.Join(dataDir, "agent", "id"))
+	if len(id) != 1 {
+		return nil
+	}
+	release, err := lockDir(dataDir)
+	if err != nil {
+		return err
+	}
+	defer release()
+	r, err := openContainers(dataDir, dcos.NodeID(id[0]), nil)
+	if err != nil {
+		return err
+	}
+	return purge(ctx, r)
+}
+
+func purge(ctx context.Context, r *container.Runtime) error {
+	tasks, err := r.List()
+	if err != nil {
+		return fmt.Errorf("list tasks: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	for _, t := range tasks {
+		if err := r.Remove(ctx, t); err != nil {
+			return fmt.Errorf("end task %s: %w", t, err)
+		}
+	}
+	return r.Close()
+}
