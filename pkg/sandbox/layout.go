@@ -69,7 +69,7 @@ func readIndex(r io.Reader) ([]segment, error) {
 		}
 		if len(row) > 0 {
 			last := row[len(row)-1]
-			if s.number != last.number+1 || s.offset < last.offset {
+			if s.number <= last.number || s.number != last.number+1 || s.offset < last.offset {
 				return nil, fmt.Errorf("log index: segment %d at offset %d follows segment %d at %d", s.number, s.offset, last.number, last.offset)
 			}
 		}
