@@ -323,7 +323,7 @@ func (v *survey) change(o obstacle, h *hit) (c Change, weight float64, ok bool) 
 		return c, 3, true
 	case FilterPorts:
 		if v.s.ports.exacts == 0 {
-			c.Words = fmt.Sprintf("ask for %d host ports or fewer", h.portsAlone)
+			c.Words = fmt.Sprintf("ask for at most %d host port(s)", h.portsAlone)
 			return c, 1.5, true
 		}
 		c.Words, c.Nodes = "let the system choose the host ports (requirePorts false)", h.loose

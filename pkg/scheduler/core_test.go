@@ -198,7 +198,7 @@ func TestARefusedCommandIsTriedAgainLaterAndLater(t *testing.T) {
 func TestBatchesFitIntoAnEntryHoweverLongTheIdsAre(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.addNodes(10, 1000)
+	w.addNodes(20, 1000)
 	id := "/" + strings.Repeat("long-", 99) + "name"
 	w.define(id, 3000, `,"ports":[0,0,0,0]`)
 	w.settle()
