@@ -20,7 +20,7 @@ type absence struct {
 	nextAt time.Time
 	asked  []uint64 // sessions that were asked and have not answered
 	own    bool     // this master's own probe has not answered
-	silent int      // answers that the machine is silent
+	silent bool     // its answer was that the machine is
 }
 
 // onChanged brings the agents' sets and the nodes' states in line with a new
@@ -148,7 +148,7 @@ func (c *Core) probe(now time.Time, n *node) {
 		return
 	}
 	a.round, a.until, a.nextAt = c.id(), now.Add(probeWait), time.Time{}
-	a.own, a.silent, a.asked = true, 0, nil
+	a.own, a.silent, a.asked = true, false, nil
 	c.probes[a.round] = n.id
 	c.do(Probe{ID: a.round, Addr: row.Addr})
 	for i := range min(probeVia, len(c.open)) {
@@ -166,8 +166,8 @@ func (c *Core) onProbed(now time.Time, ev Probed) {
 	if n == nil || n.absent == nil || n.absent.round != ev.ID || !n.absent.own {
 		return
 	}
-	n.absent.own = false
-	c.answered(now, n, ev.Alive, !ev.Alive && !ev.Unknown)
+	n.absent.own, n.absent.silent = false, !ev.Alive && !ev.Unknown
+	c.answered(now, n, ev.Alive)
 }
 
 // onAnswer takes a member's answer.
@@ -179,7 +179,7 @@ func (c *Core) onAnswer(now time.Time, from *node, m wire.ProbeAnswer) {
 	for i, sess := range n.absent.asked {
 		if sess == from.sess.id {
 			n.absent.asked = append(n.absent.asked[:i], n.absent.asked[i+1:]...)
-			c.answered(now, n, m.Alive, !m.Alive)
+			c.answered(now, n, m.Alive)
 			return
 		}
 	}
@@ -187,12 +187,8 @@ func (c *Core) onAnswer(now time.Time, from *node, m wire.ProbeAnswer) {
 
 // answered counts one answer; the round is over at the first that the machine
 // is there, or with the last.
-func (c *Core) answered(now time.Time, n *node, alive, silent bool) {
-	a := n.absent
-	if silent {
-		a.silent++
-	}
-	if alive || !a.own && len(a.asked) == 0 {
+func (c *Core) answered(now time.Time, n *node, alive bool) {
+	if a := n.absent; alive || !a.own && len(a.asked) == 0 {
 		c.judge(now, n, alive)
 	}
 }
@@ -205,9 +201,9 @@ func (c *Core) judge(now time.Time, n *node, alive bool) {
 	switch {
 	case alive:
 		a.nextAt = now.Add(probeAgain)
-	case a.silent > 0 && !a.own:
+	case a.silent:
 		a.gone = "its machine does not answer"
-	default: // this master learned nothing itself; what members say is not enough
+	default: // this master learned nothing itself: members alone do not decide
 		a.nextAt = now.Add(probeSoon)
 	}
 	c.reconcile(now, n)
@@ -215,6 +211,12 @@ func (c *Core) judge(now time.Time, n *node, alive bool) {
 
 // tick does what a node waited for.
 func (c *Core) tick(now time.Time, n *node) {
+	if due(n.lookAt, now) {
+		n.lookAt = time.Time{}
+		if c.view.Index() < n.settled {
+			n.lookAt = now.Add(retryAfter)
+		}
+	}
 	if due(n.recheckAt, now) {
 		n.recheckAt = time.Time{}
 	}
@@ -268,6 +270,7 @@ func (c *Core) arm(n *node) {
 		}
 	}
 	add(n.judgeAt)
+	add(n.lookAt)
 	add(n.recheckAt)
 	if s := n.sess; s != nil && s.open {
 		if n.suspect {

@@ -65,7 +65,7 @@ func (c *Core) onDone(now time.Time, ev Done) {
 		}
 		n.settled = max(n.settled, ev.Result.Index)
 		if c.view.Index() < n.settled {
-			n.recheckAt = now.Add(retryAfter) // in case that no change of it comes
+			n.lookAt = now.Add(retryAfter) // in case that no change of it comes
 		}
 		switch {
 		case ev.Err != nil:

@@ -45,7 +45,8 @@ type node struct {
 
 	control   bool       // a command about its state is being proposed
 	settled   dcos.Index // the view must reach it before the state is looked at again
-	recheckAt time.Time
+	lookAt    time.Time  // when to see whether it has
+	recheckAt time.Time  // no command about its state before
 
 	pending  []dcos.Status   // to be proposed, in order
 	queued   map[uint64]bool // their numbers
