@@ -104,8 +104,10 @@ func writeError(w http.ResponseWriter, _ *http.Request, err error) {
 		}
 	}
 	api.Headers(w, status)
-	b, err := json.Marshal(body)
-	if err != nil {
+	_, code, _ := api.StatusOf(err)
+	w.Header().Set("X-Dcos-Error", code)
+	b, merr := json.Marshal(body)
+	if merr != nil {
 		status, b = http.StatusInternalServerError, []byte(`{"type":"unhandled_exception","message":"internal error"}`)
 	}
 	w.Header().Set("Content-Type", "application/vnd.dcos.package.error+json;charset=utf-8;version=v1")

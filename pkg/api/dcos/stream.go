@@ -147,9 +147,21 @@ func (st *stream) begin(ctx context.Context, since string) (w *api.Watch, resume
 			return w, true, err
 		}
 	}
+	st.view = st.present(ctx)
 	st.index = st.view.Index()
 	w, err = api.StartWatch(ctx, feed, st.index)
 	return w, false, err
+}
+
+// present is a view with everything that the client may know from elsewhere;
+// while that cannot be had, what this master knows.
+func (st *stream) present(ctx context.Context) state.View {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	if v, err := st.s.State.Feed.Read(ctx); err == nil {
+		return v
+	}
+	return st.s.State.Feed.View()
 }
 
 // restart shows everything anew to a client that fell behind.

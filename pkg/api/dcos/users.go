@@ -51,6 +51,9 @@ func (s *server) createUser(w http.ResponseWriter, r *http.Request) error {
 	for _, g := range in.Grants {
 		grants = append(grants, dcos.Grant(g))
 	}
+	if err := auth.CheckGrants(grants); err != nil {
+		return err
+	}
 	if err := mayGrant(api.PrincipalOf(r.Context()), grants); err != nil {
 		return err
 	}

@@ -70,7 +70,7 @@ func (s *server) createApp(w http.ResponseWriter, r *http.Request) error {
 	}
 	item := res.Items[0]
 	out := s.created(a, item)
-	w.Header().Set("Location", "/v2/apps"+out.ID)
+	w.Header().Set("Location", out.ID)
 	w.Header().Set("Marathon-Deployment-Id", string(item.Deployment))
 	api.WriteJSON(w, http.StatusCreated, out)
 	return nil
@@ -241,7 +241,7 @@ func (s *server) change(w http.ResponseWriter, r *http.Request, o options, plan 
 			status := http.StatusOK
 			if len(puts) == 1 && puts[0].Mode == state.PutCreate {
 				status = http.StatusCreated
-				w.Header().Set("Location", "/v2/apps"+string(puts[0].App.ID))
+				w.Header().Set("Location", string(puts[0].App.ID))
 			}
 			answer(w, status, res)
 			return nil

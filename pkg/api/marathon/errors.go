@@ -48,7 +48,7 @@ func errPrecondition(id dcos.AppID) error {
 // writeError writes an error as Marathon does (marathon-api section 0).
 func (s *server) writeError(w http.ResponseWriter, _ *http.Request, err error) {
 	s.headers(w) // errors before the handler was reached come here too
-	status, _, hint := api.StatusOf(err)
+	status, code, hint := api.StatusOf(err)
 	body := client.MarathonError{Message: err.Error()}
 	var (
 		own    *fault
@@ -76,6 +76,7 @@ func (s *server) writeError(w http.ResponseWriter, _ *http.Request, err error) {
 		body.Message = "internal error: " + hint
 	}
 	api.Headers(w, status)
+	w.Header().Set("X-Dcos-Error", code) // Marathon's errors have no code
 	api.WriteJSON(w, status, body)
 }
 

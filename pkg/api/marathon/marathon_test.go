@@ -108,7 +108,7 @@ func TestAnAppIsCreatedReadChangedAndDeletedInMarathonsShapes(t *testing.T) {
 	r := must(t, h, 201, "POST", "/v2/apps/", web)
 	golden(t, "created", r.body)
 	for name, want := range map[string]string{
-		"Location": "/v2/apps/prod/web", "Cache-Control": "no-cache, no-store, must-revalidate", "Pragma": "no-cache", "Expires": "0",
+		"Location": "/prod/web", "Cache-Control": "no-cache, no-store, must-revalidate", "Pragma": "no-cache", "Expires": "0",
 		"X-Marathon-Leader": "https://10.0.0.1:8443",
 	} {
 		if got := r.header.Get(name); got != want {
