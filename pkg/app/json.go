@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/dcos-go/dcos/pkg/dcos"
@@ -139,18 +140,29 @@ type form struct {
 }
 
 // maxFaults bounds an answer; a hostile document may hold very many faults.
-const maxFaults = 50
+const (
+	maxFaults    = 50
+	maxFaultText = 1500
+)
 
 func (f *form) schema(path, code string) {
 	if len(f.broken) < maxFaults {
-		f.broken = append(f.broken, dcos.FieldError{Path: path, Rule: code})
+		f.broken = append(f.broken, dcos.FieldError{Path: short(path), Rule: short(code)})
 	}
 }
 
 func (f *form) rule(path, format string, args ...any) {
 	if len(f.wrong) < maxFaults {
-		f.wrong = append(f.wrong, dcos.FieldError{Path: path, Rule: fmt.Sprintf(format, args...)})
+		f.wrong = append(f.wrong, dcos.FieldError{Path: short(path), Rule: short(fmt.Sprintf(format, args...))})
 	}
+}
+
+// short keeps names and values of any length out of an answer.
+func short(s string) string {
+	if len(s) <= maxFaultText {
+		return s
+	}
+	return strings.ToValidUTF8(s[:maxFaultText], "") + "..."
 }
 
 func (f *form) unsupported(path, hint string) {

@@ -223,7 +223,11 @@ func TestManyFaultsAreAnsweredWithABoundedList(t *testing.T) {
 	_, err := app.Parse([]byte(doc + `"z":1}}`))
 	var bad *dcos.InvalidFields
 	if !errors.As(err, &bad) || len(bad.Fields) == 0 || len(bad.Fields) > 100 {
-		t.Fatalf("got %d faults", len(bad.Fields))
+		t.Fatalf("got %v", err)
+	}
+	_, err = app.Parse([]byte(`{"id":"a","cmd":"xx","` + strings.Repeat("k", 1<<19) + `":1}`))
+	if err == nil || len(err.Error()) > 4000 {
+		t.Errorf("an error of %d bytes", len(err.Error()))
 	}
 }
 

@@ -38,7 +38,7 @@ type Why struct {
 	Deployment  *dcos.Deployment   // nil for none
 	LastFailure *state.LastFailure // nil for none
 	Failures    uint32             // in a row
-	Holds       []Hold             // the most common first
+	Holds       []Hold             // what is furthest from running first
 }
 
 // Hold is instances that are kept back by the same thing.

@@ -137,6 +137,7 @@ type loop struct {
 	view    state.View
 	pending []state.Change
 	commits chan state.Commit
+	awaited dcos.Index   // of the last batch, until the feed shows it; 0 for none
 	done    chan outcome // one batch is in flight at most
 	group   *errgroup.Group
 }
@@ -161,7 +162,12 @@ func (l *loop) run(ctx context.Context) error {
 			if len(l.pending) > maxPending {
 				return errBehind
 			}
-			wakeBy(time.Now().Add(debounce))
+			if c.Index >= l.awaited && l.awaited != 0 {
+				l.awaited = 0 // our own batch is visible: nothing to wait for
+				wakeBy(time.Now())
+			} else {
+				wakeBy(time.Now().Add(debounce))
+			}
 		case o := <-l.done:
 			if o.err != nil {
 				l.s.log.Warn("scheduler's batch was not taken", "cause", o.err)
@@ -170,6 +176,10 @@ func (l *loop) run(ctx context.Context) error {
 				return o.err // start again from a view of now
 			}
 			l.core.Done(dcos.TimeOf(time.Now()), o.res, o.err)
+			if o.err == nil && l.view.Index() < o.res.Index {
+				l.awaited = o.res.Index
+				continue
+			}
 			wakeBy(time.Now())
 		case <-timer.C:
 			next = time.Time{}
