@@ -2,11 +2,12 @@
 package main
 
 import (
-	"fmt"
+	"os"
 
-	"github.com/dcos-go/dcos/pkg/config"
+	"github.com/dcos-go/dcos/pkg/cli"
 )
 
 func main() {
-	fmt.Println(config.Version, config.Commit, config.Date)
+	takeOver() // returns unless this process is a part of a container's start
+	os.Exit(cli.Main())
 }

@@ -1,0 +1,134 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/dcos-go/dcos/pkg/config"
+	"github.com/dcos-go/dcos/pkg/dcos"
+)
+
+// The exit codes, one per kind of error.
+const (
+	exitOK          = 0
+	exitFailed      = 1
+	exitUsage       = 2
+	exitNotFound    = 3
+	exitDenied      = 4
+	exitConflict    = 5
+	exitTimeout     = 6 // the work goes on
+	exitUnreachable = 7
+)
+
+// Main runs the command line of this process and gives its exit code.
+func Main() int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	// A second signal ends the process at once.
+	go func() { <-ctx.Done(); stop() }()
+	return Run(ctx, FromOS())
+}
+
+// Run runs one command line.
+func Run(ctx context.Context, e *Env) int {
+	root := newRoot(e)
+	root.SetArgs(e.Args)
+	root.SetIn(e.In)
+	root.SetOut(e.Out)
+	root.SetErr(e.Err)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return exitOK
+	}
+	var quiet quietExit
+	if errors.As(err, &quiet) {
+		return int(quiet)
+	}
+	printError(e, err)
+	return exitCode(err)
+}
+
+// quietExit ends a command that has said everything already.
+type quietExit int
+
+// Error is for the type alone; it is never printed.
+func (q quietExit) Error() string { return fmt.Sprintf("exit code %d", int(q)) }
+
+// usageError is a mistake in the command line itself.
+type usageError struct{ err error }
+
+// Error is the mistake.
+func (u usageError) Error() string { return u.err.Error() }
+
+// Unwrap gives the cause.
+func (u usageError) Unwrap() error { return u.err }
+
+func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+
+func exitCode(err error) int {
+	var usage usageError
+	switch {
+	case errors.As(err, &usage), errors.Is(err, config.ErrInvalid):
+		return exitUsage
+	case errors.Is(err, dcos.ErrNotFound):
+		return exitNotFound
+	case errors.Is(err, dcos.ErrDenied), errors.Is(err, dcos.ErrUnauthenticated):
+		return exitDenied
+	case errors.Is(err, dcos.ErrConflict):
+		return exitConflict
+	case errors.Is(err, context.DeadlineExceeded):
+		return exitTimeout
+	case errors.Is(err, dcos.ErrUnavailable):
+		return exitUnreachable
+	}
+	return exitFailed
+}
+
+func printError(e *Env, err error) {
+	text := strings.TrimSpace(err.Error())
+	fmt.Fprintf(e.Err, "Error: %s\n", text)
+	var usage usageError
+	if errors.As(err, &usage) {
+		fmt.Fprintln(e.Err, "Run the command with --help to see how it is used.")
+	}
+}
+
+func newRoot(e *Env) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "dcos",
+		Short: "The datacenter operating system in one binary",
+		Long: "dcos makes machines behave like one computer.\n\n" +
+			"On a laptop:    dcos dev\n" +
+			"On a machine:   dcos install --role both\n" +
+			"A service:      dcos package install redis\n" +
+			"Why not?        dcos why /my-app",
+		SilenceErrors:     true,
+		SilenceUsage:      true,
+		DisableAutoGenTag: true,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usagef("unknown command %q for \"dcos\"", args[0])
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.SuggestionsMinimumDistance = 2
+	root.AddGroup(
+		&cobra.Group{ID: "use", Title: "Use the cluster:"},
+		&cobra.Group{ID: "see", Title: "Look at the cluster:"},
+		&cobra.Group{ID: "run", Title: "Run the cluster:"},
+	)
+	root.AddCommand(versionCommand(e), configCommand(e), helloCommand(e))
+	root.AddCommand(operatorCommands(e)...)
+	root.AddCommand(serveCommands(e)...)
+	return root
+}

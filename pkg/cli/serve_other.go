@@ -1,0 +1,9 @@
+//go:build !linux
+
+package cli
+
+import "github.com/spf13/cobra"
+
+// serveCommands: masters, agents and dev need Linux; elsewhere this binary is
+// the operator's command line alone.
+func serveCommands(*Env) []*cobra.Command { return nil }
