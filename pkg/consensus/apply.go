@@ -113,6 +113,10 @@ func (c *Core) settle(batch []*pb.Entry, results [][]state.Result) {
 			}
 		}
 		for k, t := range w.tickets {
+			if w.index < first { // a snapshot has skipped it
+				c.resolve(t, Unknown{Index: dcos.Index(w.index)})
+				continue
+			}
 			c.answer(t, w, mine, res, k)
 		}
 	}
