@@ -81,8 +81,8 @@ func (c *Core) Reset() {
 	}
 }
 
-// Turn takes over what has changed up to the view, in order and without gaps,
-// and says what to propose as one proposal. Until Done has told its outcome,
+// Turn takes over changes, which must come in order and without gaps but may
+// lag behind the view, and says what to propose as one proposal. Until Done has told its outcome,
 // further turns only take over changes. Wake is when to call again though
 // nothing has changed, 0 for never; it may have passed already.
 func (c *Core) Turn(now dcos.Time, v state.View, changes []state.Change) (cmds []state.Command, wake dcos.Time) {

@@ -137,7 +137,6 @@ type loop struct {
 	view    state.View
 	pending []state.Change
 	commits chan state.Commit
-	awaited dcos.Index   // of the last batch, until the feed shows it; 0 for none
 	done    chan outcome // one batch is in flight at most
 	group   *errgroup.Group
 }
@@ -157,17 +156,12 @@ func (l *loop) run(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case c := <-l.commits:
-			l.view = c.View
+			l.see(c.View)
 			l.pending = append(l.pending, c.Changes...)
 			if len(l.pending) > maxPending {
 				return errBehind
 			}
-			if c.Index >= l.awaited && l.awaited != 0 {
-				l.awaited = 0 // our own batch is visible: nothing to wait for
-				wakeBy(time.Now())
-			} else {
-				wakeBy(time.Now().Add(debounce))
-			}
+			wakeBy(time.Now().Add(debounce))
 		case o := <-l.done:
 			if o.err != nil {
 				l.s.log.Warn("scheduler's batch was not taken", "cause", o.err)
@@ -176,10 +170,9 @@ func (l *loop) run(ctx context.Context) error {
 				return o.err // start again from a view of now
 			}
 			l.core.Done(dcos.TimeOf(time.Now()), o.res, o.err)
-			if o.err == nil && l.view.Index() < o.res.Index {
-				l.awaited = o.res.Index
-				continue
-			}
+			// The batch is applied here. The feed may be behind, and says
+			// nothing at all of a batch that changed nothing.
+			l.see(l.s.feed.View())
 			wakeBy(time.Now())
 		case <-timer.C:
 			next = time.Time{}
@@ -187,6 +180,13 @@ func (l *loop) run(ctx context.Context) error {
 				wakeBy(at.Std())
 			}
 		}
+	}
+}
+
+// see takes over a view unless a later one is known.
+func (l *loop) see(v state.View) {
+	if v.Index() > l.view.Index() {
+		l.view = v
 	}
 }
 

@@ -32,6 +32,7 @@ type cluster struct {
 	flying  int
 	most    int // batches in flight at once
 	reset   bool
+	refuse  bool // the next batch comes to nothing
 
 	terms chan context.Context
 }
@@ -56,6 +57,9 @@ func (c *cluster) commit(by string, cmds ...state.Command) state.Result {
 		panic(err)
 	}
 	c.log = append(c.log, commit)
+	if len(commit.Changes) == 0 {
+		return results[0] // as the real feed, which does not speak of it
+	}
 	close(c.grown)
 	c.grown = make(chan struct{})
 	return results[0]
@@ -67,6 +71,12 @@ func (c *cluster) Propose(ctx context.Context, _ state.Origin, cmds ...state.Com
 	c.flying++
 	c.most = max(c.most, c.flying)
 	apply, err := c.fault(c.batches)
+	if c.refuse {
+		c.refuse = false
+		for i := range cmds {
+			cmds[i] = state.RemoveUser{ID: "nobody"} // refused, changes nothing
+		}
+	}
 	c.mu.Unlock()
 	defer func() { c.mu.Lock(); c.flying--; c.mu.Unlock() }()
 	select {
@@ -102,7 +112,7 @@ func (c *cluster) Watch(ctx context.Context, from dcos.Index) (iter.Seq2[state.C
 			}
 			for _, commit := range news {
 				from = commit.Index
-				if !yield(commit, nil) {
+				if len(commit.Changes) > 0 && !yield(commit, nil) {
 					return
 				}
 			}
@@ -256,6 +266,22 @@ func TestSchedulerWakesByItselfWhenABackoffEnds(t *testing.T) {
 			pass(time.Hour)
 			if c.batches != before {
 				t.Errorf("%d batches in an idle hour", c.batches-before)
+			}
+		})
+	})
+}
+
+func TestSchedulerTriesAgainWhenABatchCameToNothingOnAQuietCluster(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster()
+		c.commit("", state.PutNode{Node: node(0, 64)})
+		c.define(t, 2)
+		c.refuse = true
+		run(t, c, func(ctx context.Context) {
+			defer c.lead(ctx)()
+			pass(time.Second)
+			if c.refuse || c.placed() != 2 {
+				t.Errorf("%d tasks placed after a refused batch, want 2", c.placed())
 			}
 		})
 	})
