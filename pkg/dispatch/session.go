@@ -88,7 +88,8 @@ func (c *Core) onOpened(now time.Time, ev Opened) {
 	if c.leads {
 		cluster, _ = c.view.Cluster()
 	}
-	if !c.leads || h.Term > c.term {
+	// A leader that has not made the cluster's first rows knows nothing yet.
+	if !c.leads || h.Term > c.term || cluster.ID == "" {
 		c.redirect(ev.Sess, c.leader)
 		return
 	}

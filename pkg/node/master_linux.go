@@ -296,6 +296,9 @@ type leadership struct {
 func (l leadership) Lead(ctx context.Context) (context.Context, error) {
 	for {
 		now, changed := l.raft.Leadership()
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
 		if now.Ready && now.Leader == l.self {
 			return l.term(ctx, now.Term), nil
 		}

@@ -112,9 +112,12 @@ func (p *process) run(ctx context.Context, isMaster, isAgent bool) (err error) {
 func (p *process) startGossip(ctx context.Context) (*membership.Gossip, error) {
 	c := membership.Config{
 		Version: config.Version, Region: p.c.Region, Zone: p.c.Zone,
-		Bind: hostPort(p.c.Bind, p.c.GossipPort), Advertise: p.advertise,
+		Bind:        hostPort(p.c.Bind, p.c.GossipPort),
 		KeyringFile: filepath.Join(p.c.DataDir, "gossip.keys"),
 		Seeds:       p.gossipSeeds, Log: p.log,
+	}
+	if p.advertise != p.c.Bind {
+		c.Advertise = hostPort(p.advertise, p.c.GossipPort)
 	}
 	if m := p.master; m != nil {
 		c.Cluster, c.Master, c.API, c.Peer, c.Keys = m.files.cluster(), m.files.id, m.api, m.peer, m.files.secrets.Gossip

@@ -194,8 +194,27 @@ func (w *worker) parts() ([]part, error) {
 		}},
 		{"agent certificate", func(ctx context.Context) error { return w.files.keeper.Run(ctx, w.renew) }},
 		{"masters", w.keepMasters},
-		{"agent", w.agent.Run},
+		{"agent", w.run},
 	}, nil
+}
+
+// run waits for the cluster's first rows when the master beside it is to make
+// or to receive them: before, nobody could take the agent in.
+func (w *worker) run(ctx context.Context) error {
+	if w.master != nil {
+		changes, err := w.master.raft.Watch(ctx, w.master.raft.View().Index())
+		if err != nil {
+			return fmt.Errorf("watch the state: %w", err)
+		}
+		if _, made := w.master.raft.View().Cluster(); !made {
+			for c, err := range changes {
+				if _, made := c.View.Cluster(); made || err != nil {
+					break // after an error the agent finds out by itself
+				}
+			}
+		}
+	}
+	return w.agent.Run(ctx)
 }
 
 // dial connects to a master: the one given, the one that gossip says leads, or
