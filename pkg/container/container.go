@@ -11,8 +11,8 @@
 //
 // What is on disk, step by step, in <dir>/<task>/ (mode 0700):
 //
-//	task.json   before anything is made; names the task, its kind, the boot
-//	lock        held by flock by the starter, then by the shim until it ends
+//	task.json   before anything is made; names the task, its kind, the boot;
+//	            locked (flock) by the starter, then by the shim until it ends
 //	pids        by the shim, before the task's program is let go
 //	ov, lc      image tasks: overlay and libcontainer's state
 //	exit.json   by the shim, synced, when every process of the task has ended

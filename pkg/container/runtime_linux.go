@@ -45,7 +45,7 @@ type record struct {
 }
 
 const (
-	recordFile, lockFile, pidsFile, exitFile = "task.json", "lock", "pids", "exit.json"
+	recordFile, pidsFile, exitFile = "task.json", "pids", "exit.json"
 
 	trashPrefix, filterFile = ".trash-", ".seccomp"
 )

@@ -451,7 +451,7 @@ static int next_segment(struct stream *s) {
 	int full = s->count == S.segments;
 	if (full) memmove(s->live, s->live + 1, --s->count * sizeof *s->live);
 	s->live[s->count++] = next;
-	write_index(s);
+	if (next.number > 0) write_index(s); // a log of one segment needs none
 	snprintf(name, sizeof name, "%s.%u", s->name, gone.number);
 	return full ? unlinkat(S.sandbox, name, 0) & 0 : 0;
 }

@@ -98,10 +98,10 @@ func (r *Runtime) start(ctx context.Context, dir string, s dcos.Spec) (int, erro
 	return r.spawn(ctx, p, lock, s)
 }
 
-// tryLock opens a run directory's lock file and takes it, unless a shim (or a
+// tryLock opens a run directory's record and takes its lock, unless a shim (or a
 // starter that is about to become one) holds it. It is kept until closed.
 func tryLock(dir string) (f *os.File, busy bool, err error) {
-	f, err = os.OpenFile(filepath.Join(dir, lockFile), os.O_RDWR|os.O_CREATE, 0o600)
+	f, err = os.OpenFile(filepath.Join(dir, recordFile), os.O_RDWR, 0)
 	if err != nil {
 		return nil, false, err
 	}

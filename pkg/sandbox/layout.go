@@ -11,7 +11,8 @@ import (
 // ("stdout.3") and a new one begins. A sidecar (".stdout.index") has one line
 // per kept segment, oldest first: number, offset of its first byte in the whole
 // stream, and the time it began in milliseconds since 1970. The sidecar is
-// replaced after the rename and before the oldest segment is deleted.
+// replaced after the rename and before the oldest segment is deleted. A log
+// that was never rotated has none.
 const (
 	Stdout = "stdout"
 	Stderr = "stderr"

@@ -207,6 +207,12 @@ func (l *Log) open(s segment, newest uint32) (*os.File, error) {
 
 func (l *Log) index() ([]segment, error) {
 	f, err := openRegular(l.root, IndexName(l.stream))
+	if errors.Is(err, fs.ErrNotExist) {
+		if _, err := l.root.Lstat(l.stream); err != nil {
+			return nil, err // not begun yet
+		}
+		return []segment{{}}, nil // not rotated yet
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -29,7 +29,8 @@ type Sandboxes struct {
 	dir string
 }
 
-// idFile says whose directory it is; it lies beside, not inside: the inside is the task's.
+// A file with idSuffix says whose directory it lies beside, where that has not
+// the task's id for a name; the inside is the task's.
 const idSuffix, trashPrefix = ".id", ".trash-"
 
 // New opens dir, makes it if need be, and finishes removals that were cut short.
@@ -103,9 +104,12 @@ func (s *Sandboxes) Create(id dcos.TaskID, userName string) (string, error) {
 		return "", fmt.Errorf("sandbox of %s: %w", id, err)
 	}
 	dir := s.Dir(id)
-	// The name of the task comes first: a directory without one would be nobody's.
-	if err := os.WriteFile(dir+idSuffix, []byte(id), 0o600); err != nil {
-		return "", fmt.Errorf("sandbox of %s: %w", id, err)
+	// Where the directory does not show its task, the name comes first: a
+	// directory without one would be nobody's.
+	if filepath.Base(dir) != string(id) {
+		if err := os.WriteFile(dir+idSuffix, []byte(id), 0o600); err != nil {
+			return "", fmt.Errorf("sandbox of %s: %w", id, err)
+		}
 	}
 	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return "", fmt.Errorf("sandbox of %s: %w", id, err)
@@ -180,6 +184,9 @@ func (s *Sandboxes) List() ([]dcos.TaskID, error) {
 	}
 	var ids []dcos.TaskID
 	for _, name := range names {
+		if DirName(dcos.TaskID(name)) == name {
+			ids = append(ids, dcos.TaskID(name))
+		}
 		if !strings.HasSuffix(name, idSuffix) {
 			continue
 		}
