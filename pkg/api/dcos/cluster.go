@@ -114,16 +114,16 @@ func problems(c *client.ClusterStatus) []string {
 		}
 	}
 	if n := c.Nodes["lost"]; n > 0 {
-		out = append(out, fmt.Sprintf("%d nodes are lost", n))
+		out = append(out, "lost: "+count(n, "node"))
 	}
 	if n := c.Nodes["suspect"]; n > 0 {
-		out = append(out, fmt.Sprintf("%d nodes do not answer; their tasks still count", n))
+		out = append(out, "not answering: "+count(n, "node")+"; tasks there still count")
 	}
 	if c.Nodes["active"] == 0 {
 		out = append(out, "no agent is connected: nothing can run; add one with `dcos install --role agent`")
 	}
 	if n := c.Tasks["waiting"]; n > 0 && c.Nodes["active"] > 0 {
-		out = append(out, fmt.Sprintf("%d instances wait for a place: see `dcos why APP`", n))
+		out = append(out, "waiting for a place: "+count(n, "instance")+"; see `dcos why APP`")
 	}
 	return out
 }

@@ -93,9 +93,9 @@ func serviceRow(v state.View, row *state.AppRow) client.Service {
 func serviceState(row *state.AppRow, s client.Service, busy int, deploying bool) (word, why string) {
 	switch {
 	case row.Deleting:
-		return "deleting", fmt.Sprintf("%d tasks are ending", s.Running+busy)
+		return "deleting", count(s.Running+busy, "task")+" to end"
 	case s.Waiting > 0 && row.Backoff.Failures > 0:
-		return "waiting", fmt.Sprintf("failed %d times in a row, next try at %s", row.Backoff.Failures, row.Backoff.Until)
+		return "waiting", fmt.Sprintf("failed %s in a row, next try at %s", count(int(row.Backoff.Failures), "time"), row.Backoff.Until)
 	case s.Waiting > 0 && busy == 0:
 		return "waiting", fmt.Sprintf("%d of %d instances wait for a place", s.Waiting, s.Instances)
 	case deploying:

@@ -35,14 +35,14 @@ func whyRow(why scheduler.Why) client.Why {
 		Details: []string{}, Funnel: []client.WhyFilter{}, Suggest: []string{},
 	}
 	for _, h := range why.Holds {
-		out.Details = append(out.Details, fmt.Sprintf("%d instances: %s", h.Count, h.Words))
+		out.Details = append(out.Details, count(h.Count, "instance")+": "+h.Words)
 		if h.Until != 0 && out.RetryAt == "" {
 			out.RetryAt = h.Until.String()
 		}
 		if p := h.Placement; p != nil && len(out.Funnel) == 0 {
 			out.Funnel = funnelOf(p)
 			if p.Smallest != nil {
-				out.Suggest = append(out.Suggest, fmt.Sprintf("%s (then it fits on %d nodes)", p.Smallest.Words, p.Smallest.Nodes))
+				out.Suggest = append(out.Suggest, fmt.Sprintf("%s (then it fits on %s)", p.Smallest.Words, count(p.Smallest.Nodes, "node")))
 			}
 		}
 		if h.Cause == scheduler.CauseNoNodes {
@@ -65,7 +65,7 @@ func funnelOf(e *placement.Explanation) []client.WhyFilter {
 	out, left := []client.WhyFilter{}, e.Nodes
 	for _, r := range e.Reasons {
 		left -= r.Nodes
-		text := fmt.Sprintf("%d nodes: %s", r.Nodes, r.Words)
+		text := count(r.Nodes, "node")+": "+r.Words
 		if n := len(out); n > 0 && out[n-1].Filter == r.Filter.String() {
 			out[n-1].Rejected, out[n-1].Left = out[n-1].Rejected+r.Nodes, left
 			out[n-1].Reasons = append(out[n-1].Reasons, text)

@@ -2,6 +2,7 @@ package dcos
 
 import (
 	"net/http"
+	"strconv"
 
 	"github.com/dcos-go/dcos/pkg/api"
 	"github.com/dcos-go/dcos/pkg/client"
@@ -50,6 +51,14 @@ var taskWords = map[dcos.TaskState]string{
 	dcos.TaskWaiting: "waiting", dcos.TaskPlaced: "placed", dcos.TaskStaging: "staging", dcos.TaskStarting: "starting",
 	dcos.TaskRunning: "running", dcos.TaskFinished: "finished", dcos.TaskFailed: "failed", dcos.TaskKilled: "killed",
 	dcos.TaskError: "error", dcos.TaskLost: "lost",
+}
+
+// count is a number of things in words.
+func count(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return strconv.Itoa(n) + " " + thing + "s"
 }
 
 // taskWord is a task's state in one word.

@@ -89,7 +89,7 @@ func forecast(v state.View, a *dcos.App, out *client.DryRun) {
 	}
 	out.Would = append(out.Would, fmt.Sprintf("one instance fits on none of %d nodes right now", e.Nodes))
 	for _, why := range e.Reasons {
-		out.Would = append(out.Would, fmt.Sprintf("%d nodes: %s", why.Nodes, why.Words))
+		out.Would = append(out.Would, fmt.Sprintf("%d of them: %s", why.Nodes, why.Words))
 	}
 	if e.Smallest != nil {
 		out.Would = append(out.Would, "smallest change that lets it run: "+e.Smallest.Words)
