@@ -15,19 +15,20 @@ type Effect interface{ isEffect() }
 
 // The events.
 type (
-	// Linked: the connection asked for by Connect is up.
+	// Linked says that the connection asked for by Connect is up.
 	Linked struct{ Link uint64 }
-	// Unlinked: a connection ended, or could not be made.
+	// Unlinked says that a connection ended, or could not be made.
 	Unlinked struct {
 		Link uint64
 		Why  string
 	}
-	// Got: the master sent a message.
+	// Got is a message from the master.
 	Got struct {
 		Link uint64
 		Msg  wire.Msg
 	}
-	// Checkpointed: every WriteCheckpoint and Compact up to Seq is durable.
+	// Checkpointed says that every WriteCheckpoint and Compact up to Seq is
+	// durable.
 	Checkpointed struct{ Seq uint64 }
 	// ImageReady answers PullImage.
 	ImageReady struct {
@@ -55,7 +56,7 @@ type (
 		Exit  *dcos.Exit
 		Err   error
 	}
-	// Exited: a started or adopted process ended.
+	// Exited says that a started or adopted process ended.
 	Exited struct {
 		Task dcos.TaskID
 		Exit dcos.Exit
@@ -84,9 +85,9 @@ type (
 	}
 	// Used answers ReadUsage.
 	Used struct{ Usage wire.Usage }
-	// Quit: the process ends on purpose. Tasks go on.
+	// Quit says that this process ends on purpose. Tasks go on.
 	Quit struct{}
-	// Fired: the moment of the last SetTimer has come.
+	// Fired says that the moment of the last SetTimer has come.
 	Fired struct{}
 )
 

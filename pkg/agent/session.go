@@ -41,12 +41,12 @@ const (
 const (
 	connectTimeout = 15 * time.Second
 	welcomeTimeout = 10 * time.Second
-	backoffMin     = 100 * time.Millisecond
-	backoffMax     = 4 * time.Second
-	refusedMin     = time.Second
-	refusedMax     = 5 * time.Minute
-	beatMin        = 100 * time.Millisecond
-	beatMax        = time.Minute
+	backoffFirst   = 100 * time.Millisecond
+	backoffLast    = 4 * time.Second
+	refusedLeast   = time.Second
+	refusedMost    = 5 * time.Minute
+	beatFastest    = 100 * time.Millisecond
+	beatSlowest    = time.Minute
 	maxHops        = 3
 	missedBeats    = 3
 )
@@ -76,7 +76,7 @@ func (c *Core) down(delay time.Duration, now time.Time) {
 // backoff is the delay before the next try.
 func (c *Core) backoff() time.Duration {
 	l := &c.link
-	d := min(backoffMin<<min(l.tries, 10), backoffMax)
+	d := min(backoffFirst<<min(l.tries, 10), backoffLast)
 	l.tries++
 	return c.spread(d)
 }
@@ -147,7 +147,7 @@ func (c *Core) onGot(now time.Time, ev Got) {
 	case wire.Refused:
 		c.do(Note{Text: "the master refuses this agent", Why: m.Why})
 		c.do(Disconnect{Link: l.num, Why: "refused: " + m.Why})
-		wait := time.Duration(min(max(m.RetryMillis, refusedMin.Milliseconds()), refusedMax.Milliseconds())) * time.Millisecond
+		wait := time.Duration(min(max(m.RetryMillis, refusedLeast.Milliseconds()), refusedMost.Milliseconds())) * time.Millisecond
 		c.down(wait, now)
 	default:
 		if l.state == linkOpen {
@@ -172,7 +172,7 @@ func (c *Core) onSessionMsg(now time.Time, m wire.Msg) {
 }
 
 func beatEvery(ms int64) time.Duration {
-	return min(max(time.Duration(min(ms, beatMax.Milliseconds()))*time.Millisecond, beatMin), beatMax)
+	return min(max(time.Duration(min(ms, beatSlowest.Milliseconds()))*time.Millisecond, beatFastest), beatSlowest)
 }
 
 func (c *Core) onWelcome(now time.Time, m wire.Welcome) {

@@ -345,7 +345,7 @@ func TestWatchGoesOnAfterAnErrorAndTheExitIsTold(t *testing.T) {
 		if err := n.Kill("i0._app.1"); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(5 * waitAgainAfter) // in the bubble's time
+		<-time.NewTimer(5 * waitAgainAfter).C // in the bubble's time
 		synctest.Wait()
 		if l.count("TASK_FAILED") != 1 {
 			t.Errorf("got %v, want the failure", l.got)

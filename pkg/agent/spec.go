@@ -69,6 +69,17 @@ func userOf(l *dcos.Launch, img *dcos.Unpacked) string {
 	return l.User
 }
 
+// sandboxOwner is the user that a sandbox is made for. A name in an image means
+// nothing on the host: there the runtime, which looks it up inside, gives the
+// directory to the user.
+func sandboxOwner(l *dcos.Launch, img *dcos.Unpacked) string {
+	u := userOf(l, img)
+	if img != nil && (u == "" || u[0] < '0' || u[0] > '9') {
+		return ""
+	}
+	return u
+}
+
 // mebibytes is an amount of MiB in bytes.
 func mebibytes(s resource.Scalar) int64 { return int64(s)/1000<<20 + int64(s)%1000<<20/1000 }
 

@@ -123,3 +123,22 @@ func TestLimitsAreInBytes(t *testing.T) {
 		t.Errorf("limits are %+v, %v, want %+v", s.Limits, err, want)
 	}
 }
+
+func TestSandboxBelongsToNobodyOfTheHostWhenTheUserIsTheImages(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		user, image string
+		img         bool
+		want        string
+	}{
+		{"bob", "", false, "bob"}, {"", "", false, ""}, {"", "redis", true, ""}, {"", "999:1000", true, "999:1000"}, {"bob", "999", true, ""}, {"12", "redis", true, "12"},
+	} {
+		var img *dcos.Unpacked
+		if tt.img {
+			img = &dcos.Unpacked{User: tt.image}
+		}
+		if got := sandboxOwner(&dcos.Launch{User: tt.user}, img); got != tt.want {
+			t.Errorf("%+v: sandbox of %q", tt, got)
+		}
+	}
+}

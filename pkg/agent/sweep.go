@@ -71,7 +71,7 @@ func (c *Core) swept(now time.Time) {
 
 func (s *sweep) retry(now time.Time) {
 	if s.wakeAt.IsZero() {
-		s.wakeAt = now.Add(min(retryMin<<min(s.tries, 6), retryMax))
+		s.wakeAt = now.Add(min(retryFirst<<min(s.tries, 6), retryLast))
 		s.tries++
 	}
 }

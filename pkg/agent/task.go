@@ -40,14 +40,14 @@ func (t *task) ended() bool     { return t.rec.Phase >= phaseEnded }
 
 // Delays of what is tried again.
 const (
-	retryMin  = time.Second
-	retryMax  = time.Minute
-	killAgain = 10 * time.Second
+	retryFirst = time.Second
+	retryLast  = time.Minute
+	killAgain  = 10 * time.Second
 )
 
 // retryIn is the delay before the next try.
 func (t *task) retryIn() time.Duration {
-	d := min(retryMin<<min(t.tries, 6), retryMax)
+	d := min(retryFirst<<min(t.tries, 6), retryLast)
 	t.tries++
 	return d
 }
@@ -160,7 +160,7 @@ func (c *Core) advance(now time.Time, t *task) {
 		c.hold(PullImage{Task: t.id(), Ref: l.Image, Force: l.ForcePull})
 	default:
 		t.step = stepSandbox
-		c.hold(CreateSandbox{Task: t.id(), User: userOf(l, t.image)})
+		c.hold(CreateSandbox{Task: t.id(), User: sandboxOwner(l, t.image)})
 	}
 }
 
@@ -288,10 +288,10 @@ func (c *Core) end(now time.Time, t *task, state dcos.TaskState, why dcos.Reason
 	t.image = nil
 	c.putTask(t)
 	c.report(now, t)
-	c.cleanup(now, t)
+	c.cleanup(t)
 }
 
-func (c *Core) cleanup(now time.Time, t *task) {
+func (c *Core) cleanup(t *task) {
 	t.step = stepCleanup
 	t.tries = 0
 	c.wake(t, time.Time{})
@@ -391,7 +391,7 @@ func (c *Core) resume(now time.Time, t *task, sameBoot bool) {
 	c.add(t)
 	switch {
 	case t.rec.Phase == phaseEnded:
-		c.cleanup(now, t)
+		c.cleanup(t)
 	case !sameBoot:
 		c.end(now, t, dcos.TaskLost, dcos.ReasonReboot, "the machine was restarted", nil)
 	default:

@@ -440,7 +440,7 @@ func TestRestartAdoptsWhatLivesAndReportsWhatEnded(t *testing.T) {
 				x.do(Cleaned{Task: "i._app.1"})
 				x.want("CreateSandbox")
 			case "Note":
-				x.later(retryMin)
+				x.later(retryFirst)
 				x.want("Adopt")
 			default:
 				x.wantReport(tt.want)
@@ -476,7 +476,7 @@ func TestStraysOfALostCheckpointEndBeforeAnythingStarts(t *testing.T) {
 	x.assign(wire.Assign{Run: []dcos.Launch{launch("i._app.2", 5)}})
 	x.wantNo("CreateSandbox")
 	x.do(Listed{Err: dcos.ErrUnavailable})
-	x.later(retryMin)
+	x.later(retryFirst)
 	x.want("List")
 	x.do(Listed{Tasks: []dcos.TaskID{"i._app.1"}, Sandboxes: []dcos.TaskID{"i._app.1", "i._app.2"}})
 	x.want("Cleanup")
@@ -485,7 +485,7 @@ func TestStraysOfALostCheckpointEndBeforeAnythingStarts(t *testing.T) {
 	}
 	x.do(Cleaned{Task: "i._app.1", Err: dcos.ErrUnavailable})
 	x.wantNo("CreateSandbox")
-	x.later(2 * retryMin)
+	x.later(2 * retryFirst)
 	x.want("Cleanup")
 	x.do(Cleaned{Task: "i._app.1"})
 	x.want("CreateSandbox")
@@ -520,7 +520,7 @@ func TestSandboxesOfEndedTasksAreBoundedAndThenRecordsGo(t *testing.T) {
 			x.do(SandboxRemoved{Task: r.Task, Err: dcos.ErrUnavailable})
 		}
 	}
-	x.later(retryMin)
+	x.later(retryFirst)
 	for _, e := range x.out {
 		if r, ok := e.(RemoveSandbox); ok {
 			x.do(SandboxRemoved{Task: r.Task})
@@ -643,8 +643,8 @@ func TestReconnectsBackOffAndStayBelowTheLeadersGrace(t *testing.T) {
 		last = x.now.Sub(begin)
 		x.do(Unlinked{Link: x.link, Why: "refused"})
 	}
-	if last < backoffMax/2 || last > backoffMax*3/2+20*time.Millisecond {
-		t.Errorf("the twelfth try comes after %s, want about %s", last, backoffMax)
+	if last < backoffLast/2 || last > backoffLast*3/2+20*time.Millisecond {
+		t.Errorf("the twelfth try comes after %s, want about %s", last, backoffLast)
 	}
 }
 

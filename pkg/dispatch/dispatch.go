@@ -142,7 +142,7 @@ func (c *Core) fire(now time.Time) {
 	}
 	if !c.flushAt.IsZero() && !c.flushAt.After(now) {
 		c.flushAt = time.Time{}
-		c.flushStatuses(now)
+		c.flushStatuses()
 	}
 }
 

@@ -36,32 +36,32 @@ func (h How) String() string {
 
 // The events.
 type (
-	// Lead: this master leads and has applied an entry of its own term.
+	// Lead says that this master leads and has applied an entry of its own term.
 	Lead struct {
 		Term dcos.Term
 		View state.View
 	}
-	// Follow: this master does not lead (any more). Leader is the session
+	// Follow says that this master does not lead (any more). Leader is the session
 	// address of the one that does, "" when none is known.
 	Follow struct{ Leader string }
-	// Opened: a peer said hello on a new connection. Sess is never used
+	// Opened says that a peer said hello on a new connection. Sess is never used
 	// again; Peer is who the certificate says it is.
 	Opened struct {
 		Sess  uint64
 		Peer  dcos.Identity
 		Hello wire.Hello
 	}
-	// Closed: a connection ended. Not needed after CloseSession.
+	// Closed says that a connection ended. Not needed after CloseSession.
 	Closed struct {
 		Sess uint64
 		How  How
 	}
-	// Got: an agent sent a message.
+	// Got is a message from an agent.
 	Got struct {
 		Sess uint64
 		Msg  wire.Msg
 	}
-	// Changed: the state is at View now. Changes are all since the last one;
+	// Changed says that the state is at View now. Changes are all since the last one;
 	// with Reset they are not known.
 	Changed struct {
 		View    state.View
@@ -80,7 +80,7 @@ type (
 		Result state.Result
 		Err    error
 	}
-	// Fired: the moment of the last SetTimer has come.
+	// Fired says that the moment of the last SetTimer has come.
 	Fired struct{}
 )
 

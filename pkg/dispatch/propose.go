@@ -122,7 +122,7 @@ func (c *Core) wantFlush(now time.Time, n *node, in time.Duration) {
 
 // flushStatuses proposes what has gathered, one batch per node, several nodes
 // in one proposal.
-func (c *Core) flushStatuses(now time.Time) {
+func (c *Core) flushStatuses() {
 	var parts []part
 	count, size := 0, 0
 	for _, id := range sortedKeys(c.waiting) {

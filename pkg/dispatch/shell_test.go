@@ -329,7 +329,7 @@ func (g *rig) place(n uint32) []dcos.TaskID {
 }
 
 func (g *rig) settle(d time.Duration) {
-	time.Sleep(d) // in the bubble's time
+	<-time.NewTimer(d).C // in the bubble's time
 	synctest.Wait()
 }
 

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 
@@ -54,7 +55,7 @@ func ReadMsg(r io.Reader, buf []byte) (Msg, []byte, error) {
 	}
 	buf, err := readBody(r, buf, n)
 	if err != nil {
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			err = io.ErrUnexpectedEOF
 		}
 		return nil, buf, err

@@ -183,8 +183,10 @@ func TestEncodingIsTheRecordedOne(t *testing.T) {
 		{wire.Bye{}, "00000002" + "6200"},
 		{wire.Redirect{Leader: "host:91"}, "0000000b" + "1a09" + "0a07686f73743a3931"},
 		{wire.Ack{Seqs: []uint64{1, 300}}, "00000007" + "3a05" + "0a0301ac02"},
-		{wire.Report{Statuses: []dcos.Status{{Task: "t", Epoch: 5, State: dcos.TaskFailed, Exit: &dcos.Exit{Code: -1}}}},
-			"00000018" + "3216" + "0a14" + "0a0174" + "1005" + "2007" + "3a0b08ffffffffffffffffff01"},
+		{
+			wire.Report{Statuses: []dcos.Status{{Task: "t", Epoch: 5, State: dcos.TaskFailed, Exit: &dcos.Exit{Code: -1}}}},
+			"00000018" + "3216" + "0a14" + "0a0174" + "1005" + "2007" + "3a0b08ffffffffffffffffff01",
+		},
 	} {
 		got, err := wire.AppendFrame(nil, tt.m)
 		if err != nil || hex.EncodeToString(got) != tt.want {
@@ -291,7 +293,9 @@ func TestSetHashIsOfTheSetNotItsOrder(t *testing.T) {
 
 func FuzzDecode(f *testing.F) {
 	for _, m := range []wire.Msg{
-		wire.Bye{}, wire.Ack{Seqs: []uint64{1, 300}}, wire.Beat{N: 1, Usage: wire.Usage{CPUMilli: 5}},
+		wire.Bye{},
+		wire.Ack{Seqs: []uint64{1, 300}},
+		wire.Beat{N: 1, Usage: wire.Usage{CPUMilli: 5}},
 		wire.Hello{Cluster: "c", Node: dcos.Node{ID: "n", Attributes: map[string]string{"a": "b"}, Total: resource.Set{CPUs: 1000, Ports: resource.PortSet(80)}}, Tasks: []wire.TaskRef{{ID: "t", Epoch: 3}}},
 		wire.Assign{Term: 1, Seq: 2, Full: true, Run: []dcos.Launch{{Task: "t", Cmd: "true", Env: map[string]string{"A": "1"}, Ports: []uint16{80}}}, Stop: []wire.TaskRef{{ID: "u"}}},
 		wire.Report{Statuses: []dcos.Status{{Task: "t", State: dcos.TaskFailed, Exit: &dcos.Exit{Code: 3}}}},
