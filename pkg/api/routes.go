@@ -28,6 +28,19 @@ const (
 	Permitted                   // principals that hold Route.Need
 )
 
+// String is the access in words.
+func (a Access) String() string {
+	switch a {
+	case Public:
+		return "public"
+	case LoggedIn:
+		return "logged in"
+	case Permitted:
+		return "permitted"
+	}
+	return "none"
+}
+
 // Place says which master answers.
 type Place uint8
 
@@ -64,13 +77,8 @@ type Dialect struct {
 
 // Row is a route as the golden list of the tests names it.
 func (r Route) Row() string {
-	who := "?"
-	switch r.Access {
-	case Public:
-		who = "public"
-	case LoggedIn:
-		who = "logged in"
-	case Permitted:
+	who := r.Access.String()
+	if r.Access == Permitted {
 		who = r.Need.Action + " " + r.Need.Path
 	}
 	return fmt.Sprintf("%-7s %s: %s", r.Method, r.Pattern, who)

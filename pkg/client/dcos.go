@@ -178,6 +178,14 @@ type (
 		Offset int64  `json:"offset"`
 		Text   string `json:"text"`
 	}
+	// Route is a row of the table of routes: what each needs.
+	Route struct {
+		Method     string `json:"method,omitempty"` // "" is every method
+		Path       string `json:"path"`
+		Access     string `json:"access"` // public, logged in, permitted
+		Permission string `json:"permission,omitempty"`
+		Action     string `json:"action,omitempty"`
+	}
 	// Version answers /dcos/v1/version and dcos version --json.
 	Version struct {
 		Version string `json:"version"`

@@ -104,7 +104,7 @@ func (m *master) parts() ([]part, error) {
 	m.sched = scheduler.NewScheduler(m.raft, m.raft, lead, m.log)
 	m.dispatch = m.newDispatcher()
 	m.gateway = gateway.New(gateway.Config{Feed: m.raft, Dial: m.dialAgent, Log: m.log})
-	table, err := api.NewTable(m.dialects()...)
+	table, err := m.table()
 	if err != nil {
 		return nil, err
 	}

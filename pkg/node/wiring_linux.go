@@ -2,7 +2,9 @@ package node
 
 import (
 	"context"
+	"fmt"
 	"net"
+	"net/http"
 	"sync"
 
 	"github.com/dcos-go/dcos/pkg/api"
@@ -50,6 +52,28 @@ func (m *master) serveAgents(ctx context.Context) error {
 			}
 		})
 	}
+}
+
+// table is every route of a master, and one more that lists them.
+func (m *master) table() (*api.Table, error) {
+	var t *api.Table
+	rows := make([]client.Route, 0, 128)
+	list := api.Dialect{Name: "routes", WriteError: api.WriteProblem, Routes: []api.Route{{
+		Method: http.MethodGet, Pattern: "/dcos/v1/meta/routes", Access: api.LoggedIn,
+		Handler: func(w http.ResponseWriter, _ *http.Request) { api.WriteJSON(w, http.StatusOK, rows) },
+	}}}
+	t, err := api.NewTable(append(m.dialects(), list)...)
+	if err != nil {
+		return nil, fmt.Errorf("table of routes: %w", err)
+	}
+	for _, r := range t.Rows() {
+		row := client.Route{Method: r.Method, Path: r.Pattern, Access: r.Access.String()}
+		if r.Access == api.Permitted {
+			row.Permission, row.Action = r.Need.Path, r.Need.Action
+		}
+		rows = append(rows, row)
+	}
+	return t, nil
 }
 
 // dialects are all routes of a master.
