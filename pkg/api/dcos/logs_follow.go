@@ -111,6 +111,7 @@ type lineFunc func(offset int64, line []byte, next int64) (done bool, err error)
 type cutter struct {
 	at   int64 // offset of the first byte of rest
 	rest []byte
+	open bool // the line before was given out without its end
 }
 
 func (c *cutter) pending() int { return len(c.rest) }
@@ -118,18 +119,23 @@ func (c *cutter) end() int64   { return c.at + int64(len(c.rest)) }
 
 // jump goes on at another offset: what lay between is gone, and with it the
 // line that was begun.
-func (c *cutter) jump(to int64) { c.at, c.rest = to, nil }
+func (c *cutter) jump(to int64) { c.at, c.rest, c.open = to, nil, false }
 
 func (c *cutter) feed(data []byte, line lineFunc) (done bool, err error) {
 	c.rest = append(c.rest, data...)
 	for {
+		if c.open && len(c.rest) > 0 {
+			if c.open = false; c.rest[0] == '\n' {
+				c.at, c.rest = c.at+1, c.rest[1:]
+			}
+		}
 		i := bytes.IndexByte(c.rest[:min(len(c.rest), maxLine)], '\n')
 		n := i + 1
 		if i < 0 {
 			if len(c.rest) < maxLine {
 				return false, nil
 			}
-			i, n = maxLine, maxLine
+			i, n, c.open = maxLine, maxLine, true
 		}
 		text, at := c.rest[:i], c.at
 		c.at, c.rest = c.at+int64(n), c.rest[n:]
@@ -145,6 +151,6 @@ func (c *cutter) flush(line lineFunc) (done bool, err error) {
 		return false, nil
 	}
 	text, at := c.rest, c.at
-	c.at, c.rest = c.end(), nil
+	c.at, c.rest, c.open = c.end(), nil, true
 	return line(at, text, c.at)
 }

@@ -93,7 +93,7 @@ func serviceRow(v state.View, row *state.AppRow) client.Service {
 func serviceState(row *state.AppRow, s client.Service, busy int, deploying bool) (word, why string) {
 	switch {
 	case row.Deleting:
-		return "deleting", count(s.Running+busy, "task")+" to end"
+		return "deleting", count(s.Running+busy, "task") + " to end"
 	case s.Waiting > 0 && row.Backoff.Failures > 0:
 		return "waiting", fmt.Sprintf("failed %s in a row, next try at %s", count(int(row.Backoff.Failures), "time"), row.Backoff.Until)
 	case s.Waiting > 0 && busy == 0:

@@ -65,7 +65,7 @@ func funnelOf(e *placement.Explanation) []client.WhyFilter {
 	out, left := []client.WhyFilter{}, e.Nodes
 	for _, r := range e.Reasons {
 		left -= r.Nodes
-		text := count(r.Nodes, "node")+": "+r.Words
+		text := count(r.Nodes, "node") + ": " + r.Words
 		if n := len(out); n > 0 && out[n-1].Filter == r.Filter.String() {
 			out[n-1].Rejected, out[n-1].Left = out[n-1].Rejected+r.Nodes, left
 			out[n-1].Reasons = append(out[n-1].Reasons, text)
