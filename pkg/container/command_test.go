@@ -142,6 +142,10 @@ func TestMemoryLimitIsEnforcedAndTold(t *testing.T) {
 
 func testMemory(t *testing.T, b *bench, s dcos.Spec) {
 	t.Helper()
+	if !b.r.caps.Memory {
+		notEnforced(t, b, "mem:")
+		return
+	}
 	s.Limits.MemBytes = 32 << 20
 	exit, _ := b.run(s)
 	if !exit.OOM || exit.Signal != int(unix.SIGKILL) {
@@ -149,9 +153,21 @@ func testMemory(t *testing.T, b *bench, s dcos.Spec) {
 	}
 }
 
+// notEnforced checks that a node that cannot limit something says so.
+func notEnforced(t *testing.T, b *bench, what string) {
+	t.Helper()
+	if all := strings.Join(b.r.caps.NotEnforced, "\n"); !strings.Contains(all, what) {
+		t.Errorf("not enforced here, and not told: %q", all)
+	}
+}
+
 func TestNumberOfProcessesIsLimited(t *testing.T) {
 	needRoot(t)
 	b := newBench(t)
+	if !b.r.caps.Pids {
+		notEnforced(t, b, "number of processes:")
+		return
+	}
 	s := b.spec(dcos.KindCommand, "bomb", `i=0; while [ $i -lt 40 ]; do sleep 100 & i=$((i+1)); done; echo all`)
 	s.Limits.Pids = 20
 	exit, out := b.run(s)

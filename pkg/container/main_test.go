@@ -21,6 +21,10 @@ import (
 // The test binary is its own shim, as the product's is.
 func TestMain(m *testing.M) {
 	Init()
+	if text := os.Getenv(starterEnv); text != "" {
+		fmt.Fprintln(os.Stderr, runStarter(text))
+		os.Exit(1)
+	}
 	goleak.VerifyTestMain(m)
 }
 
