@@ -9,13 +9,13 @@ import (
 	"github.com/dcos-go/dcos/pkg/dcos"
 )
 
-// ErrTooLarge: the request's body is over its limit.
+// ErrTooLarge says that the request's body is over its limit.
 var ErrTooLarge = errors.New("request body too large")
 
-// ErrMethod: the path exists, the method does not.
+// ErrMethod says that the path exists and the method does not.
 var ErrMethod = errors.New("method not allowed")
 
-// ErrNoRoute: no route has this path.
+// ErrNoRoute says that no route has this path.
 var ErrNoRoute = errors.New("no such route")
 
 // kinds is the one place where a kind of error becomes a status.

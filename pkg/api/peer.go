@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-
 	"log/slog"
 	"net"
 	"net/http"
@@ -142,7 +141,7 @@ func Serve(ctx context.Context, l net.Listener, h http.Handler, forwarded bool, 
 	if err := srv.Shutdown(grace); err != nil {
 		_ = srv.Close() // whoever is left had three seconds
 	}
-	<-done
+	<-done //nolint:errcheck // Serve's error only says that it was closed
 	return nil
 }
 

@@ -172,11 +172,17 @@ func (s *Server) run(w http.ResponseWriter, r *http.Request, row *entry) error {
 	return nil
 }
 
+// discard is a ResponseWriter that keeps nothing.
 type discard struct{ h http.Header }
 
-func (d discard) Header() http.Header         { return d.h }
+// Header is there to be written to.
+func (d discard) Header() http.Header { return d.h }
+
+// Write drops p.
 func (d discard) Write(p []byte) (int, error) { return len(p), nil }
-func (d discard) WriteHeader(int)             {}
+
+// WriteHeader does nothing.
+func (d discard) WriteHeader(int) {}
 
 // recorder remembers what was answered, for the log and for panics.
 type recorder struct {

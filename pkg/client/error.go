@@ -59,7 +59,7 @@ var kindOfStatus = map[int]error{
 // newError makes an Error of any dialect's answer.
 func newError(k call, res *http.Response, body []byte) error {
 	e := &Error{Status: res.StatusCode, Code: res.Header.Get("X-Dcos-Error")}
-	var any struct {
+	var doc struct {
 		Problem
 		Type        string          `json:"type"`
 		Message     string          `json:"message"`
@@ -74,28 +74,28 @@ func newError(k call, res *http.Response, body []byte) error {
 			} `json:"errors"`
 		} `json:"data"`
 	}
-	if err := json.Unmarshal(body, &any); err == nil {
-		e.Message, e.Hint, e.Fields = any.Detail, any.Hint, any.Fields
-		if any.Code != "" {
-			e.Code = any.Code
+	if err := json.Unmarshal(body, &doc); err == nil {
+		e.Message, e.Hint, e.Fields = doc.Detail, doc.Hint, doc.Fields
+		if doc.Code != "" {
+			e.Code = doc.Code
 		}
-		if any.Message != "" {
-			e.Message = any.Message
-			if any.Type != "" && !strings.Contains(any.Type, ":") {
-				e.Type = any.Type
+		if doc.Message != "" {
+			e.Message = doc.Message
+			if doc.Type != "" && !strings.Contains(doc.Type, ":") {
+				e.Type = doc.Type
 			}
 		}
 		var text string
-		if json.Unmarshal(any.Details, &e.Fields) != nil && json.Unmarshal(any.Details, &text) == nil {
+		if json.Unmarshal(doc.Details, &e.Fields) != nil && json.Unmarshal(doc.Details, &text) == nil {
 			e.Message += ": " + text
 		}
-		for _, d := range any.Deployments {
+		for _, d := range doc.Deployments {
 			e.Deployments = append(e.Deployments, d.ID)
 		}
 		if e.Type == "" {
-			any.Data.Errors = nil
+			doc.Data.Errors = nil
 		}
-		for _, d := range any.Data.Errors {
+		for _, d := range doc.Data.Errors {
 			e.Fields = append(e.Fields, FieldErrors{Path: d.Instance.Pointer, Errors: []string{d.Message}})
 		}
 	}

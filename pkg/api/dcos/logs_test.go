@@ -216,7 +216,7 @@ func TestALogIsFollowedThroughTheMaster(t *testing.T) {
 		}
 	}
 	for path, want := range map[string]int{"/system/v1/agent/nope/logs/v2/task/x": 404, "/system/v1/logs/v2/task/nope/file/stdout": 404} {
-		res, err := http.Get(front.URL + path) //nolint:gosec,noctx,forbidigo // a test's own server
+		res, err := http.Get(front.URL + path) //nolint:forbidigo // a test's own server
 		if err != nil {
 			t.Fatal(err)
 		}

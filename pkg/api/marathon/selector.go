@@ -17,7 +17,7 @@ func selector(text string) (func(labels map[string]string) bool, error) {
 	for p.space(); p.rest != "" || len(terms) > 0; {
 		term, err := p.term()
 		if err != nil {
-			return nil, fmt.Errorf("%w: label selector %.80q: %s", dcos.ErrInvalid, text, err)
+			return nil, fmt.Errorf("%w: label selector %.80q: %w", dcos.ErrInvalid, text, err)
 		}
 		terms = append(terms, term)
 		if p.space(); p.rest == "" {
