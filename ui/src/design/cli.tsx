@@ -1,0 +1,24 @@
+import { useState } from 'react'
+
+// copy works without a secure context too: on plain HTTP browsers hide the clipboard.
+async function copy(text: string): Promise<boolean> {
+  try {
+    await navigator.clipboard.writeText(text)
+    return true
+  } catch { return false }
+}
+
+// Cli shows the command that does the same, ready to be copied.
+export function Cli({ command }: { command: string }) {
+  const [done, setDone] = useState('')
+  const onCopy = async () => {
+    setDone(await copy(command) ? 'Copied' : 'Select and copy')
+    setTimeout(() => setDone(''), 2000)
+  }
+  return (
+    <div className="cli">
+      <code>{command}</code>
+      <button type="button" className="plain" onClick={() => void onCopy()} aria-label={`Copy CLI: ${command}`}>{done || 'Copy CLI'}</button>
+    </div>
+  )
+}
