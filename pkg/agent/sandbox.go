@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -57,15 +58,11 @@ func (c *Core) collectDue(now time.Time) {
 func (c *Core) collect(now time.Time) {
 	k := &c.kept
 	k.dueAt = time.Time{}
-	limit := c.cfg.KeepPerApp
-	if len(k.ids) > maxKept {
-		limit = max(1, limit*maxKept/len(k.ids)/2)
-	}
 	for _, app := range sortedKeys(k.apps) {
 		list := k.apps[app]
 		for i, t := range list {
 			due := t.rec.EndedAt.Std().Add(c.cfg.KeepFor)
-			if len(list)-i > limit || !due.After(now) {
+			if len(list)-i > c.cfg.KeepPerApp || !due.After(now) {
 				c.removeSandbox(t)
 				continue
 			}
@@ -74,6 +71,22 @@ func (c *Core) collect(now time.Time) {
 			}
 			break // the rest is younger
 		}
+	}
+	if len(k.ids) > maxKept {
+		c.collectOldest(maxKept * 9 / 10)
+	}
+}
+
+// collectOldest removes the sandboxes that ended first, whatever their app,
+// until so many are left.
+func (c *Core) collectOldest(left int) {
+	var all []*task
+	for _, app := range sortedKeys(c.kept.apps) {
+		all = append(all, c.kept.apps[app]...)
+	}
+	slices.SortStableFunc(all, func(a, b *task) int { return cmp.Compare(a.rec.EndedAt, b.rec.EndedAt) })
+	for _, t := range all[:max(0, len(all)-left)] {
+		c.removeSandbox(t)
 	}
 }
 

@@ -15,6 +15,7 @@ type link struct {
 	addr  string // where to connect next; "" is any master
 	// hops counts redirects that were followed without a session in between.
 	hops     int
+	named    bool      // a full assignment came on this connection
 	tries    int       // that failed in a row
 	retryAt  time.Time // next try
 	deadline time.Time // for the answer that is waited for
@@ -189,7 +190,7 @@ func (c *Core) onWelcome(now time.Time, m wire.Welcome) {
 		c.disconnect(now, "the master is no longer the newest leader")
 		return
 	}
-	l.state, l.deadline = linkOpen, time.Time{}
+	l.state, l.deadline, l.named = linkOpen, time.Time{}, false
 	l.tries, l.hops = 0, 0
 	l.every = beatEvery(m.BeatMillis)
 	l.answered = l.beat
@@ -238,6 +239,10 @@ func (c *Core) onAssign(now time.Time, m wire.Assign) {
 	if !c.seen.before(at) {
 		return // of an older leader, or a repeat
 	}
+	if !m.Full && !c.link.named {
+		return // it changes a set that was never named: beats show that it is missing
+	}
+	c.link.named = true
 	c.seen = at
 	c.record(record{Seen: &at})
 	if m.Full {

@@ -109,7 +109,7 @@ type Agent struct {
 func New(cfg Config, p Parts, records [][]byte) (*Agent, error) {
 	core, effects, err := Restore(cfg, time.Now(), records)
 	if err != nil {
-		return nil, fmt.Errorf("agent: %w", err)
+		return nil, fmt.Errorf("agent: %w: it is damaged or was written by a newer version: start that version, or move the checkpoint away, which ends this node's tasks", err)
 	}
 	a := &Agent{
 		p: p, cfg: cfg, core: core, first: effects, events: make(chan Event, eventBuffer), done: make(chan struct{}),

@@ -186,6 +186,11 @@ func (n *node) start(t *testing.T) *life {
 	if !a.Connected() {
 		t.Fatal("no session after the welcome")
 	}
+	full := wire.Assign{Full: true}
+	for id, epoch := range l.held {
+		full.Keep = append(full.Keep, wire.TaskRef{ID: id, Epoch: epoch})
+	}
+	l.assign(full)
 	return l
 }
 

@@ -148,13 +148,14 @@ func (c *Core) blocked(t *task) bool {
 
 // advance takes the next step towards running, when nothing is under way.
 func (c *Core) advance(now time.Time, t *task) {
-	if t.rec.Phase != phaseTaken || t.step != stepNone || c.blocked(t) {
+	if t.rec.Phase != phaseTaken || t.step != stepNone {
 		return
 	}
 	l := t.rec.Launch
 	switch {
 	case t.rec.Stop != "":
 		c.end(now, t, dcos.TaskKilled, dcos.ReasonKilled, t.rec.Stop, nil)
+	case c.blocked(t):
 	case l.Image != "" && t.image == nil:
 		t.step = stepImage
 		c.hold(PullImage{Task: t.id(), Ref: l.Image, Force: l.ForcePull})

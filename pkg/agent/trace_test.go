@@ -94,6 +94,14 @@ func (x *trace) open() {
 	}
 	x.do(Linked{Link: x.link})
 	x.do(Got{Link: x.link, Msg: wire.Welcome{Version: 1, Term: 1, BeatMillis: 2000}})
+	opened := x.out
+	// The master names what it wants here: all that runs.
+	m := wire.Assign{Full: true}
+	for _, k := range x.core.sorted() {
+		m.Keep = append(m.Keep, wire.TaskRef{ID: k.id(), Epoch: k.rec.Launch.Epoch})
+	}
+	x.assign(m)
+	x.out = append(opened, x.out...)
 }
 
 func launch(id string, epoch dcos.Epoch) dcos.Launch {
@@ -189,7 +197,7 @@ func TestNothingIsDoneBeforeItIsInTheCheckpoint(t *testing.T) {
 	t.Parallel()
 	x := newTrace(t)
 	x.open()
-	x.step(Got{Link: x.link, Msg: wire.Assign{Term: 1, Seq: 1, Run: []dcos.Launch{launch("i._app.1", 5)}, Hash: wire.TaskHash("i._app.1", 5)}})
+	x.step(Got{Link: x.link, Msg: wire.Assign{Term: 1, Seq: 9, Run: []dcos.Launch{launch("i._app.1", 5)}, Hash: wire.TaskHash("i._app.1", 5)}})
 	x.want("WriteCheckpoint")
 	x.wantNo("CreateSandbox")
 	x.wantReport("")
@@ -242,6 +250,25 @@ func TestOlderAssignmentsAreRefused(t *testing.T) {
 	if got := x.core.hello(); got.Term != 2 || got.Seq != 1 {
 		t.Errorf("after a restart the agent says it has seen (%d, %d), want (2, 1)", got.Term, got.Seq)
 	}
+}
+
+// A task that should be stopped would go on when its session's full assignment
+// was lost and the next change was taken.
+func TestChangesBeforeAFullAssignmentAreNotTaken(t *testing.T) {
+	t.Parallel()
+	x := newTrace(t)
+	x.open()
+	x.do(Unlinked{Link: x.link})
+	x.later(time.Second)
+	x.do(Linked{Link: x.link})
+	x.do(Got{Link: x.link, Msg: wire.Welcome{Version: 1, Term: 1, BeatMillis: 2000}})
+	x.assign(wire.Assign{Run: []dcos.Launch{launch("i._app.1", 5)}})
+	x.wantNo("CreateSandbox")
+	if x.core.seen.Seq == x.at {
+		t.Error("its number is said to be taken: the master would not name the set again")
+	}
+	x.assign(wire.Assign{Full: true, Run: []dcos.Launch{launch("i._app.1", 5)}})
+	x.want("CreateSandbox")
 }
 
 func TestFullAssignmentStopsWhatItDoesNotName(t *testing.T) {
@@ -532,6 +559,45 @@ func TestSandboxesOfEndedTasksAreBoundedAndThenRecordsGo(t *testing.T) {
 	x.restore(config())
 	if n := x.core.Records(); n != 0 {
 		t.Errorf("%d records come back after a restart, want none", n)
+	}
+}
+
+func TestSandboxesOfManyAppsAreBoundedToo(t *testing.T) {
+	t.Parallel()
+	x := newTrace(t)
+	x.open()
+	for i := range maxKept + 1 {
+		l := launch(fmt.Sprintf("i%d._app.1", i), dcos.Epoch(i+1))
+		l.App = dcos.AppID(fmt.Sprintf("/a%d", i))
+		x.assign(wire.Assign{Run: []dcos.Launch{l}})
+		x.assign(wire.Assign{Stop: []wire.TaskRef{{ID: l.Task}}})
+		x.ackAll()
+		x.now = x.now.Add(time.Millisecond)
+		x.do(Cleaned{Task: l.Task})
+	}
+	gone := 0
+	for _, e := range x.out {
+		if r, ok := e.(RemoveSandbox); ok {
+			if want := dcos.TaskID(fmt.Sprintf("i%d._app.1", gone)); r.Task != want {
+				t.Fatalf("the sandbox of %s goes, want the oldest, %s", r.Task, want)
+			}
+			gone++
+		}
+	}
+	if gone != maxKept/10+1 {
+		t.Errorf("%d sandboxes go at %d, want %d", gone, maxKept+1, maxKept/10+1)
+	}
+}
+
+func TestTasksBeyondTheLimitOfANodeFail(t *testing.T) {
+	t.Parallel()
+	x := newTrace(t)
+	x.open()
+	x.core.live = maxLive
+	x.assign(wire.Assign{Run: []dcos.Launch{launch("i._app.1", 5)}})
+	x.wantReport("i._app.1 TASK_FAILED")
+	if x.core.Records() != 0 {
+		t.Error("a record is kept of it")
 	}
 }
 

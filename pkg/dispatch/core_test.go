@@ -542,6 +542,18 @@ func TestStatusesThatWaitAreBounded(t *testing.T) {
 	}
 }
 
+func TestSessionsAreBounded(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	for i := range uint64(maxSessions) {
+		r.core.sessions[1000+i] = nil
+	}
+	r.open(1, hello("n"))
+	if len(sent[wire.Refused](r, 1)) != 1 || len(effects[CloseSession](r)) != 1 {
+		t.Errorf("effects %v, want a refusal", r.out)
+	}
+}
+
 func TestStatusesOfManyNodesShareProposals(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)

@@ -75,7 +75,8 @@ func (d *Dispatcher) closeAll() {
 }
 
 // Serve carries one connection of an agent, whose certificate says that it is
-// peer, until the session ends or ctx does. It closes the connection.
+// peer, until the session ends or ctx does. It closes the connection. The error
+// is nil when one of the two sides closed it in order.
 func (d *Dispatcher) Serve(ctx context.Context, raw net.Conn, peer dcos.Identity) error {
 	defer raw.Close()
 	stop := context.AfterFunc(ctx, func() { raw.Close() })
@@ -106,6 +107,9 @@ func (d *Dispatcher) Serve(ctx context.Context, raw net.Conn, peer dcos.Identity
 	c.finish()
 	raw.Close()
 	writer.Wait()
+	if how == HowClosed {
+		return nil
+	}
 	return fmt.Errorf("session of %s: %w", peer.ID, err)
 }
 

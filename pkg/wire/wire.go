@@ -58,7 +58,8 @@ type (
 		RetryMillis int64
 	}
 	// Assign is what the node shall run: it makes or changes the set of tasks
-	// that the agent was told to run. (Term, Seq) grows strictly.
+	// that the agent was told to run. (Term, Seq) grows strictly; on each
+	// connection the first one taken is Full.
 	//
 	// With Full the set becomes Keep and the tasks of Run together: what is in
 	// neither must be stopped. Otherwise the tasks of Run are added and those
