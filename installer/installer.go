@@ -85,7 +85,7 @@ func (r *Report) line(state, step, text string) {
 	fmt.Fprintf(r.Out, "%-8s %-10s %s\n", state, step, text)
 }
 
-// ErrPreflight: the machine is not fit; nothing was changed.
+// ErrPreflight says that the machine is not fit; nothing was changed.
 var ErrPreflight = errors.New("preflight failed, nothing was changed")
 
 // step is one part of the plan. done says whether there is nothing to do; do

@@ -59,8 +59,10 @@ func (m *machine) Systemctl(_ context.Context, args ...string) (string, error) {
 }
 
 func fit() Facts {
-	return Facts{OS: "linux", Arch: "amd64", Systemd: true, CPUs: 2, MemBytes: 1 << 30, DiskFreeBytes: 1 << 34,
-		Overlay: true, Cgroups: []string{"cpu", "memory", "pids"}, ClockSane: true}
+	return Facts{
+		OS: "linux", Arch: "amd64", Systemd: true, CPUs: 2, MemBytes: 1 << 30, DiskFreeBytes: 1 << 34,
+		Overlay: true, Cgroups: []string{"cpu", "memory", "pids"}, ClockSane: true,
+	}
 }
 
 func ground(t *testing.T) (*machine, Paths, Options) {

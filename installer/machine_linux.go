@@ -34,7 +34,7 @@ func (h Host) Facts(context.Context) (Facts, error) {
 	if err := unix.Sysinfo(&info); err != nil {
 		return f, fmt.Errorf("ask for memory: %w", err)
 	}
-	f.MemBytes = int64(info.Totalram) * int64(info.Unit) //nolint:gosec // a machine has less than 2^63 bytes
+	f.MemBytes = int64(info.Totalram) * int64(info.Unit)
 	dir := h.DataDir
 	for dir != "/" {
 		if _, err := os.Stat(dir); err == nil {
@@ -46,7 +46,7 @@ func (h Host) Facts(context.Context) (Facts, error) {
 	if err := unix.Statfs(dir, &disk); err != nil {
 		return f, fmt.Errorf("ask for free space of %s: %w", dir, err)
 	}
-	f.DiskFreeBytes = int64(disk.Bavail) * disk.Bsize //nolint:gosec // as above
+	f.DiskFreeBytes = int64(disk.Bavail) * disk.Bsize
 	filesystems, err := os.ReadFile("/proc/filesystems")
 	if err != nil {
 		return f, fmt.Errorf("list file systems: %w", err)

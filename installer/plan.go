@@ -11,7 +11,6 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
-
 	"strings"
 	"time"
 
@@ -39,11 +38,7 @@ func Install(ctx context.Context, o Options, p Paths, m Machine, r *Report) erro
 	if err := sameRole(p, conf); err != nil {
 		return err
 	}
-	state, err := unitState(ctx, m)
-	if err != nil {
-		return err
-	}
-	if err := preflight(ctx, o, m, ports(o.Role, loaded), state.active); err != nil {
+	if err := preflight(ctx, o, m, ports(o.Role, loaded), unitState(ctx, m).active); err != nil {
 		return err
 	}
 	r.line("ok", "preflight", "the machine is fit")
@@ -173,7 +168,7 @@ func digest(open func() (io.ReadCloser, error)) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer f.Close() //nolint:errcheck // only read
+	defer f.Close()
 	h := sha256.New()
 	if _, err := io.Copy(h, f); err != nil {
 		return "", err
@@ -191,7 +186,7 @@ func writeFile(path string, mode fs.FileMode, open func() (io.ReadCloser, error)
 	if err != nil {
 		return err
 	}
-	defer in.Close() //nolint:errcheck // only read
+	defer in.Close()
 	tmp := path + ".new"
 	out, err := os.OpenFile(tmp, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, mode)
 	if err != nil {

@@ -23,8 +23,8 @@ func Uninstall(ctx context.Context, p Paths, m Machine, purge Purge, keepBinary 
 	}
 	steps := []step{
 		{"stop", func(ctx context.Context) (bool, string, error) {
-			s, err := unitState(ctx, m)
-			return !s.loaded && !s.active, "no unit", err
+			s := unitState(ctx, m)
+			return !s.loaded && !s.active, "no unit", nil
 		}, func(ctx context.Context) (string, error) {
 			if out, err := m.Systemctl(ctx, "disable", "--now", Unit); err != nil {
 				return "", fmt.Errorf("systemctl disable --now %s: %w: %s", Unit, err, strings.TrimSpace(out))
@@ -39,8 +39,7 @@ func Uninstall(ctx context.Context, p Paths, m Machine, purge Purge, keepBinary 
 		}},
 		removeStep("unit", filepath.Join(p.UnitDir, Unit)),
 		{"reload", func(ctx context.Context) (bool, string, error) {
-			s, err := unitState(ctx, m)
-			return !s.loaded, "systemd knows no " + Unit, err
+			return !unitState(ctx, m).loaded, "systemd knows no " + Unit, nil
 		}, func(ctx context.Context) (string, error) {
 			_, _ = m.Systemctl(ctx, "reset-failed", Unit) // it may not have failed
 			out, err := m.Systemctl(ctx, "daemon-reload")
@@ -82,7 +81,7 @@ func removeStep(name, path string) step {
 					return "", fmt.Errorf("%s is still mounted below %s: end what uses it, unmount it, and run uninstall again", f[4], path)
 				}
 			}
-			if err := clear(path); err != nil {
+			if err := removeTree(path); err != nil {
 				return "", err
 			}
 			return path + " removed", nil
@@ -90,9 +89,9 @@ func removeStep(name, path string) step {
 	}
 }
 
-// clear removes a tree. A mount point at its root (a disk of its own) is
+// removeTree removes a tree. A mount point at its root (a disk of its own) is
 // emptied and stays.
-func clear(path string) error {
+func removeTree(path string) error {
 	err := os.RemoveAll(path)
 	if err == nil {
 		return nil

@@ -45,10 +45,10 @@ type unitStatus struct {
 	result                  string
 }
 
-func unitState(ctx context.Context, m Machine) (unitStatus, error) {
+func unitState(ctx context.Context, m Machine) unitStatus {
 	out, err := m.Systemctl(ctx, "show", Unit, "--property=LoadState,ActiveState,UnitFileState,StatusText,Result,NeedDaemonReload")
 	if err != nil {
-		return unitStatus{}, nil //nolint:nilerr // without systemd there is no unit; preflight says so
+		return unitStatus{} // without systemd there is no unit; preflight says so
 	}
 	var s unitStatus
 	for _, line := range strings.Split(out, "\n") {
@@ -66,15 +66,15 @@ func unitState(ctx context.Context, m Machine) (unitStatus, error) {
 			s.result = v
 		}
 	}
-	return s, nil
+	return s
 }
 
 func startStep(m Machine, changed *bool) step {
 	return step{
 		name: "start",
 		done: func(ctx context.Context) (bool, string, error) {
-			s, err := unitState(ctx, m)
-			return !*changed && s.active && s.enabled, Unit + " is running", err
+			s := unitState(ctx, m)
+			return !*changed && s.active && s.enabled, Unit + " is running", nil
 		},
 		do: func(ctx context.Context) (string, error) {
 			for _, args := range [][]string{{"daemon-reload"}, {"enable", Unit}, {"restart", "--no-block", Unit}} {
@@ -93,18 +93,18 @@ func startStep(m Machine, changed *bool) step {
 const Healthy = "healthy"
 
 func healthyStep(m Machine, o Options, p Paths) step {
-	check := func(ctx context.Context) (unitStatus, bool, error) {
-		s, err := unitState(ctx, m)
-		return s, s.active && strings.HasPrefix(s.text, Healthy), err
+	check := func(ctx context.Context) (unitStatus, bool) {
+		s := unitState(ctx, m)
+		return s, s.active && strings.HasPrefix(s.text, Healthy)
 	}
 	return step{
 		name: "healthy",
 		done: func(ctx context.Context) (bool, string, error) {
-			s, ok, err := check(ctx)
-			if ok && err == nil {
-				err = dropToken(p)
+			s, ok := check(ctx)
+			if !ok {
+				return false, "", nil
 			}
-			return ok, s.text, err
+			return true, s.text, dropToken(p)
 		},
 		do: func(ctx context.Context) (string, error) {
 			wait := o.Wait
@@ -115,10 +115,7 @@ func healthyStep(m Machine, o Options, p Paths) step {
 			defer cancel()
 			last := "it has not said anything"
 			for {
-				s, ok, err := check(ctx)
-				if err != nil {
-					return "", err
-				}
+				s, ok := check(ctx)
 				if ok {
 					return s.text, dropToken(p)
 				}
