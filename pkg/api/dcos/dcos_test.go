@@ -391,30 +391,6 @@ func TestBadInputChangesNothing(t *testing.T) {
 	}
 }
 
-func TestPublicRoutesAreTheGoldenOnes(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	secrets := func() *auth.Secrets { return nil }
-	var public []string
-	for _, d := range []api.Dialect{
-		Routes(Config{State: w.State(), Secrets: secrets}), marathon.Routes(marathon.Config{}),
-		AgentRoutes(AgentConfig{Log: apitest.Quiet()}),
-	} {
-		for _, r := range d.Routes {
-			if r.Access == api.Public {
-				public = append(public, r.Method+" "+r.Pattern)
-			}
-		}
-	}
-	want := []string{
-		"POST /acs/api/v1/auth/login", "GET /acs/api/v1/auth/providers", "GET /ca/dcos-ca.crt",
-		"GET /dcos-metadata/dcos-version.json", "GET /ping",
-	}
-	if d := cmp.Diff(want, public); d != "" {
-		t.Errorf("routes open to everybody (-want +got):\n%s", d)
-	}
-}
-
 func TestWaitingForADeploymentEndsWithIt(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

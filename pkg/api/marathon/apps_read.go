@@ -3,6 +3,7 @@ package marathon
 import (
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 
 	"github.com/dcos-go/dcos/pkg/api"
@@ -57,6 +58,7 @@ func (s *server) getBelow(w http.ResponseWriter, r *http.Request) error {
 	}
 	switch sub {
 	case "":
+		w.Header().Set("ETag", strconv.Quote(row.App.Version.String()))
 		api.WriteJSON(w, http.StatusOK, map[string]any{"app": renderApp(v, row, embed{tasks: true, failure: true})})
 	case "tasks":
 		if rest != "" {

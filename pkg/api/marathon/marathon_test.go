@@ -121,6 +121,8 @@ func TestAnAppIsCreatedReadChangedAndDeletedInMarathonsShapes(t *testing.T) {
 		t.Errorf("deployments %v, header %q", created.Deployments, r.header.Get("Marathon-Deployment-Id"))
 	}
 	golden(t, "deployments", must(t, h, 200, "GET", "/v2/deployments", "").body)
+	first, _ := c.View().App("/prod/web")
+	c.Do(state.AddTasks{App: "/prod/web", Version: first.App.Version, Count: 2})
 	golden(t, "queue", must(t, h, 200, "GET", "/service/marathon/v2/queue", "").body)
 
 	c.Run("/prod/web", "n1")
@@ -246,6 +248,9 @@ func TestIfMatchKeepsAChangeFromBeingLost(t *testing.T) {
 	must(t, h, 201, "POST", "/v2/apps", web)
 	row, _ := c.View().App("/prod/web")
 	old := row.App.Version.String()
+	if tag := must(t, h, 200, "GET", "/v2/apps/prod/web", "").header.Get("ETag"); tag != `"`+old+`"` {
+		t.Errorf("ETag %s, want the version %s", tag, old)
+	}
 	must(t, h, 200, "PUT", "/v2/apps/prod/web?force=true", `{"instances":3}`, `If-Match: "`+old+`"`)
 	must(t, h, 412, "PUT", "/v2/apps/prod/web?force=true", `{"instances":4}`, `If-Match: "`+old+`"`)
 	must(t, h, 412, "PUT", "/v2/apps/new", `{"cmd":"sleep 1"}`, `If-Match: "`+old+`"`)
