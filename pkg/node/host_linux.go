@@ -36,7 +36,7 @@ func capacity(c config.Config) (resource.Set, error) {
 		return resource.Set{}, fmt.Errorf("ask for the size of %s: %w", c.DataDir, err)
 	}
 	const mib = 1 << 20
-	memory := int64(info.Totalram)*int64(info.Unit)/mib - int64(c.ReserveMemMB) //nolint:gosec // less than 2^63 bytes
+	memory := int64(info.Totalram)*int64(info.Unit)/mib - int64(c.ReserveMemMB)
 	if limit, ok := cgroupMemory(); ok {
 		memory = min(memory, limit/mib-int64(c.ReserveMemMB))
 	}
@@ -46,7 +46,7 @@ func capacity(c config.Config) (resource.Set, error) {
 	}
 	s := resource.Set{
 		CPUs: cpus, Mem: resource.Whole(max(memory, 0)),
-		Disk:  resource.Whole(int64(disk.Bavail) * disk.Bsize / mib * 9 / 10), //nolint:gosec // less than 2^63 bytes
+		Disk:  resource.Whole(int64(disk.Bavail) * disk.Bsize / mib * 9 / 10),
 		Ports: defaultPorts,
 	}
 	return override(s, c.Resources)
@@ -131,7 +131,7 @@ func hostAddress(ctx context.Context) (string, error) {
 	// Dialing UDP sends nothing; it only asks the routing table.
 	c, err := (&net.Dialer{}).DialContext(ctx, "udp4", "192.0.2.1:9")
 	if err == nil {
-		defer c.Close() //nolint:errcheck // nothing was sent
+		defer c.Close()
 		host, _, err := net.SplitHostPort(c.LocalAddr().String())
 		return host, err
 	}
@@ -189,15 +189,6 @@ func writeKept(path string, content []byte) error {
 	return errors.Join(dir.Sync(), dir.Close())
 }
 
-// freeBytes is the free space of the file system that holds dir.
-func freeBytes(dir string) (int64, error) {
-	var s unix.Statfs_t
-	if err := unix.Statfs(dir, &s); err != nil {
-		return 0, fmt.Errorf("ask for free space of %s: %w", dir, err)
-	}
-	return int64(s.Bavail) * s.Bsize, nil //nolint:gosec // less than 2^63 bytes
-}
-
 // cpuSeconds is the CPU time that all processes of the machine have used, for
 // usage: the difference of two calls over the time between them.
 func cpuSeconds() (busyTicks int64, ok bool) {
@@ -205,7 +196,7 @@ func cpuSeconds() (busyTicks int64, ok bool) {
 	if err != nil {
 		return 0, false
 	}
-	defer f.Close() //nolint:errcheck // only read
+	defer f.Close()
 	line, err := bufio.NewReader(f).ReadString('\n')
 	if err != nil {
 		return 0, false

@@ -225,7 +225,7 @@ func (m *master) askLeader(ctx context.Context, row dcos.Master) error {
 	if err != nil {
 		return fmt.Errorf("ask the leader: %w: %w", dcos.ErrUnavailable, err)
 	}
-	defer answer.Body.Close() //nolint:errcheck // only read
+	defer answer.Body.Close()
 	if answer.StatusCode != http.StatusOK {
 		text, _ := io.ReadAll(io.LimitReader(answer.Body, 500)) // what can be read is shown
 		return fmt.Errorf("%w: the leader answers %d: %s", dcos.ErrUnavailable, answer.StatusCode, text)

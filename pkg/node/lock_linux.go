@@ -25,14 +25,15 @@ func lockDir(dir string) (release func(), err error) {
 		return nil, fmt.Errorf("open lock of data directory: %w", err)
 	}
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		defer f.Close() //nolint:errcheck // nothing was written
+		defer f.Close()
 		if !errors.Is(err, unix.EWOULDBLOCK) {
 			return nil, fmt.Errorf("lock %s: %w", path, err)
 		}
 		pid, _ := os.ReadFile(path) // without it the message is only shorter
 		return nil, fmt.Errorf("%w: data directory %s is in use by process %s: stop that one, or give another --data-dir", dcos.ErrConflict, dir, strings.TrimSpace(string(pid)))
 	}
-	if err := f.Truncate(0); err == nil {
+	err = f.Truncate(0)
+	if err == nil {
 		_, err = f.WriteAt(fmt.Appendf(nil, "%d\n", os.Getpid()), 0)
 	}
 	if err != nil {

@@ -68,7 +68,7 @@ func newMaster(ctx context.Context, p *process) (_ *master, err error) {
 	m.links = &consensus.Links{Dial: m.dialRaft, Log: p.log}
 	m.raft, err = consensus.New(consensus.Options{
 		Identity: m.files.raft(), Log: m.files.log, Snapshots: m.files.snaps, Transport: m.links, Logger: p.log,
-		Reserve: uint64(p.c.DiskReserveMB) << 20, //nolint:gosec // checked to be positive
+		Reserve: uint64(p.c.DiskReserveMB) << 20,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("open the replicated log: %w", err)

@@ -104,7 +104,12 @@ func (p *process) run(ctx context.Context, isMaster, isAgent bool) (err error) {
 	p.log.Info("started", "master", isMaster, "agent", isAgent, "address", p.advertise, "data", p.c.DataDir, "version", config.Version)
 	defer p.log.Info("ended")
 	defer p.notify.stopping()
-	return runParts(ctx, p.log, parts)
+	err = runParts(ctx, p.log, parts)
+	if isAgent && isEphemeral(ctx) {
+		// Nobody comes back for these tasks.
+		err = errors.Join(err, purge(context.WithoutCancel(ctx), p.agent.runtime))
+	}
+	return err
 }
 
 // startGossip joins the gossip of the cluster as one member with all roles of

@@ -32,7 +32,7 @@ func (u *usageReader) read(dir string, r *container.Runtime) func(context.Contex
 		}
 		var s unix.Statfs_t
 		if err := unix.Statfs(dir, &s); err == nil {
-			size := func(blocks uint64) int64 { return int64(blocks) * s.Bsize } //nolint:gosec // less than 2^63 bytes
+			size := func(blocks uint64) int64 { return int64(blocks) * s.Bsize }
 			out.DiskTotal, out.DiskBytes = size(s.Blocks), size(s.Blocks-s.Bfree)
 		}
 		if tasks, err := r.List(); err == nil {

@@ -19,6 +19,7 @@ import (
 	"github.com/dcos-go/dcos/pkg/dispatch"
 	"github.com/dcos-go/dcos/pkg/link"
 	"github.com/dcos-go/dcos/pkg/membership"
+	"github.com/dcos-go/dcos/ui"
 )
 
 // newDispatcher makes the master's half of the agent sessions.
@@ -97,7 +98,18 @@ func (m *master) dialects() []api.Dialect {
 		mesosapi.Routes(mesosapi.Config{State: st, Leader: leader, Log: m.log}),
 		m.gateway.Routes(),
 		m.internal(),
+		page(),
 	}
+}
+
+// page is the web page; what it shows, it asks of the API with the visitor's
+// own permissions.
+func page() api.Dialect {
+	d := api.Dialect{Name: "page", WriteError: api.WriteProblem}
+	for _, pattern := range ui.Patterns() {
+		d.Routes = append(d.Routes, api.Route{Method: http.MethodGet, Pattern: pattern, Access: api.Public, Handler: ui.Handler().ServeHTTP})
+	}
+	return d
 }
 
 // alive is what gossip says of a master.

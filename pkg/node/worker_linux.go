@@ -253,7 +253,7 @@ func (w *worker) nextMaster() string {
 	if len(all) == 0 {
 		return ""
 	}
-	return all[int(n/2)%len(all)] //nolint:gosec // bounded by the length
+	return all[int(n/2)%len(all)]
 }
 
 // keepMasters writes down where masters are whenever gossip tells of others, so
