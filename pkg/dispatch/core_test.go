@@ -618,6 +618,37 @@ func TestRefusedProposalsAreTriedAgainUntilTheRowIsRight(t *testing.T) {
 	r.wantNode("n", dcos.NodeSuspect)
 }
 
+func TestNodeThatTheStateCanNeverTakeIsRefusedOnce(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.hold = true
+	r.open(1, hello("n"))
+	r.fail(fmt.Errorf("%w: the proposal is too large", dcos.ErrInvalid))
+	if len(sent[wire.Refused](r, 1)) != 1 || len(effects[CloseSession](r)) != 1 {
+		t.Fatalf("effects %v, want a refusal", r.out)
+	}
+	r.later(10 * time.Second)
+	if len(r.held) != 0 || len(r.core.nodes) != 0 {
+		t.Errorf("%d proposals and %d nodes are left of it", len(r.held), len(r.core.nodes))
+	}
+}
+
+func TestRefusedNodeIsNotWelcomedForItsForgottenTasks(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.open(1, hello("n"))
+	ids := r.place("n", 1)
+	r.report(1, r.status(ids[0], 1, dcos.TaskRunning))
+	r.later(time.Second)
+	bad := hello("n") // knows no task, and
+	bad.Node.Total.CPUs = -1
+	r.clear()
+	r.open(2, bad)
+	if len(sent[wire.Welcome](r, 2)) != 0 || len(sent[wire.Refused](r, 2)) != 1 {
+		t.Errorf("effects %v, want a refusal", r.out)
+	}
+}
+
 func TestNodesThatAreLostAreForgotten(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)

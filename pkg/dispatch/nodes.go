@@ -91,7 +91,7 @@ func (c *Core) reconcile(now time.Time, n *node) {
 		for i, cmd := range cmds {
 			parts[i] = part{node: n.id, kind: partLose, cmd: cmd}
 		}
-		parts[len(parts)-1].kind, parts[len(parts)-1].sess = partEnter, s.id
+		parts[0].kind, parts[0].sess = partEnter, s.id // PutNode, where there is one
 		n.control = true
 		c.propose(parts)
 		return

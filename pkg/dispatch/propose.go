@@ -68,10 +68,10 @@ func (c *Core) onDone(now time.Time, ev Done) {
 			n.lookAt = now.Add(retryAfter) // in case that no change of it comes
 		}
 		switch {
-		case ev.Err != nil:
-			n.recheckAt = now.Add(retryAfter)
 		case errors.Is(err, dcos.ErrInvalid) && p.kind == partEnter:
 			c.enterRefused(n, p, err)
+		case ev.Err != nil:
+			n.recheckAt = now.Add(retryAfter)
 		case err != nil:
 			n.recheckAt = now.Add(recheck)
 		case p.kind == partEnter:
@@ -154,7 +154,7 @@ func batchOf(n *node) (part, int) {
 	size, newest := 0, make(map[dcos.TaskID]uint64)
 	for p.n < len(n.pending) && p.n < batchNode && (p.n == 0 || size < batchBytes) {
 		st := &n.pending[p.n]
-		size += statusWeight + len(st.Message) + len(st.Task)
+		size += statusWeight + len(st.Message) + len(st.Task) + len(st.Reason)
 		newest[st.Task] = max(newest[st.Task], st.Seq)
 		p.seqs = append(p.seqs, st.Seq)
 		p.n++

@@ -171,6 +171,7 @@ func (d *Dispatcher) lead(ctx context.Context) {
 
 // whileLeading follows the feed until the role changes.
 func (d *Dispatcher) whileLeading(ctx context.Context, role Role, changed <-chan struct{}) {
+	d.put(ctx, Follow{}) // the leader that agents were sent to is none any more
 	term, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var watch sync.WaitGroup
