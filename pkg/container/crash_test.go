@@ -53,7 +53,7 @@ func runStarter(text string) error {
 		if err != nil {
 			return err
 		}
-		fmt.Println(id, pid)
+		fmt.Fprintln(os.Stdout, id, pid)
 	}
 }
 

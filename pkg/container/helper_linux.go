@@ -99,6 +99,11 @@ func help(plan io.ReadCloser, tell io.Writer, ready io.Reader) error {
 	}
 	if err := c.Start(p); err != nil {
 		_ = c.Destroy()
+		// What fails in the container's first process arrives as text. This is
+		// how looking for the program fails, and that is the spec's fault.
+		if _, program, ok := strings.Cut(err.Error(), `exec: "`); ok {
+			return fmt.Errorf(`command "%s`, program)
+		}
 		return err
 	}
 	if err := release(c, p, tell, ready); err != nil {

@@ -139,21 +139,22 @@ func TestImageThatCannotRunSaysWhyAndLeavesNothing(t *testing.T) {
 	layers := b.layers()
 	for _, row := range []struct {
 		name, want string
+		kind       error
 		spoil      func(*dcos.Spec)
 	}{
-		{"missing command", "no-such-program", func(s *dcos.Spec) { s.Argv = []string{"no-such-program"} }},
-		{"not executable", "/etc/passwd", func(s *dcos.Spec) { s.Argv = []string{"/etc/passwd"} }},
-		{"unknown user", "nobody-here", func(s *dcos.Spec) { s.User = "nobody-here" }},
-		{"user beyond the limit", "4294967295", func(s *dcos.Spec) { s.User = "4294967295" }},
-		{"descriptor as directory", "/proc/self/fd/7", func(s *dcos.Spec) { s.WorkDir = "/proc/self/fd/7" }},
-		{"missing layer", "/no/such/layer", func(s *dcos.Spec) { s.Lower = []string{"/no/such/layer"} }},
-		{"no layers", "layers", func(s *dcos.Spec) { s.Lower = nil }},
+		{"missing command", "no-such-program", dcos.ErrInvalid, func(s *dcos.Spec) { s.Argv = []string{"no-such-program"} }},
+		{"not executable", "/etc/passwd", dcos.ErrInvalid, func(s *dcos.Spec) { s.Argv = []string{"/etc/passwd"} }},
+		{"unknown user", "nobody-here", dcos.ErrInvalid, func(s *dcos.Spec) { s.User = "nobody-here" }},
+		{"user beyond the limit", "4294967295", dcos.ErrInvalid, func(s *dcos.Spec) { s.User = "4294967295" }},
+		{"descriptor as directory", "/proc/self/fd/7", dcos.ErrInvalid, func(s *dcos.Spec) { s.WorkDir = "/proc/self/fd/7" }},
+		{"missing layer", "/no/such/layer", dcos.ErrUnavailable, func(s *dcos.Spec) { s.Lower = []string{"/no/such/layer"} }},
+		{"no layers", "layers", dcos.ErrInvalid, func(s *dcos.Spec) { s.Lower = nil }},
 	} {
 		s := b.image("bad", layers, "true")
 		row.spoil(&s)
 		_, err := b.r.Start(t.Context(), s)
-		if err == nil || !strings.Contains(err.Error(), row.want) || !errors.Is(err, dcos.ErrInvalid) && !errors.Is(err, dcos.ErrUnavailable) {
-			t.Errorf("%s: %v, want an error with its kind and %q", row.name, err, row.want)
+		if err == nil || !strings.Contains(err.Error(), row.want) || !errors.Is(err, row.kind) {
+			t.Errorf("%s: %v, want %v with %q", row.name, err, row.kind, row.want)
 		}
 		if ids, err := b.r.List(); err != nil || len(ids) != 0 {
 			t.Errorf("%s: left %v, %v", row.name, ids, err)

@@ -156,7 +156,7 @@ func (r *Runtime) spawn(ctx context.Context, p *plan, lock *os.File, s dcos.Spec
 			return taskPid, nil
 		}
 	case word == "err":
-		err = launchError(s, rest)
+		err = launchError(rest)
 	default:
 		err = errors.New("the shim ended without a report")
 	}
@@ -178,9 +178,12 @@ func waitChild(pid int) {
 
 // launchError turns what the shim says into an error with its kind: a command
 // that cannot be run is the spec's fault.
-func launchError(s dcos.Spec, text string) error {
+func launchError(text string) error {
 	if rest, ok := strings.CutPrefix(text, "command "); ok {
 		return fmt.Errorf("%w: command %s: check its name and that it is installed where the task runs", dcos.ErrInvalid, rest)
+	}
+	if rest, ok := strings.CutPrefix(text, dcos.ErrInvalid.Error()+": "); ok { // the helper's errors arrive as text
+		return fmt.Errorf("%w: %s", dcos.ErrInvalid, rest)
 	}
 	if strings.HasPrefix(text, "chdir ") {
 		return fmt.Errorf("%w: working directory: %s", dcos.ErrInvalid, text)

@@ -32,7 +32,7 @@ func resolve(name string, passwd, group io.Reader) (identity, error) {
 	const limit = 8 << 20
 	u, err := user.GetExecUser(name, &user.ExecUser{Home: "/"}, io.LimitReader(passwd, limit), io.LimitReader(group, limit))
 	if err != nil {
-		return identity{}, fmt.Errorf("%w: user %q is not known where the task runs (%v): name one that is, or a number", dcos.ErrInvalid, name, err)
+		return identity{}, fmt.Errorf("%w: user %q is not known where the task runs (%w): name one that is, or a number", dcos.ErrInvalid, name, err)
 	}
 	if u.Uid < 0 || u.Gid < 0 || u.Uid > maxID || u.Gid > maxID || len(u.Sgids) > 64 {
 		return identity{}, fmt.Errorf("%w: user %q: uid %d, gid %d and %d groups, expected ids up to %d and 64 groups", dcos.ErrInvalid, name, u.Uid, u.Gid, len(u.Sgids), maxID)

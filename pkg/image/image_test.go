@@ -34,7 +34,7 @@ import (
 
 func TestMain(m *testing.M) {
 	if os.Geteuid() != 0 {
-		fmt.Println("the tests of this package unpack images, which makes device nodes: run them as root")
+		fmt.Fprintln(os.Stderr, "the tests of this package unpack images, which makes device nodes: run them as root")
 		os.Exit(1)
 	}
 	goleak.VerifyTestMain(m)

@@ -142,7 +142,7 @@ func (c client) resolve(ctx context.Context, n name.Reference) (v1.Image, error)
 func join(failures []error) error {
 	last := failures[len(failures)-1]
 	for _, err := range failures[:len(failures)-1] {
-		last = fmt.Errorf("%w (before that, %v)", last, err)
+		last = fmt.Errorf("%w (before that, %s)", last, err.Error())
 	}
 	return last
 }
@@ -221,6 +221,7 @@ type guard struct {
 
 const maxManifest = 8 << 20
 
+// RoundTrip refuses before anything is sent.
 func (g *guard) RoundTrip(r *http.Request) (*http.Response, error) {
 	if r.URL.Scheme != "https" && !loopback(r.URL.Hostname()) && !slices.Contains(g.plain, r.URL.Host) {
 		return nil, fmt.Errorf("%w: %s would be asked without TLS: give it a certificate, or name it as insecure", dcos.ErrDenied, r.URL.Host)

@@ -165,7 +165,7 @@ func parse(ref string) (name.Reference, error) {
 	}
 	n, err := name.ParseReference(ref, name.WeakValidation)
 	if err != nil {
-		return nil, fmt.Errorf("%w: image name %q (%v): want a name like redis:7.2 or registry.example/team/name@sha256:…", dcos.ErrInvalid, ref, err)
+		return nil, fmt.Errorf("%w: image name %q (%w): want a name like redis:7.2 or registry.example/team/name@sha256:…", dcos.ErrInvalid, ref, err)
 	}
 	return n, nil
 }

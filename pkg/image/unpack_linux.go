@@ -146,7 +146,7 @@ func (s *Store) ensureLayer(ctx context.Context, layer v1.Layer, diff string, bo
 	if err != nil {
 		return 0, err
 	}
-	defer os.RemoveAll(tmp) //nolint:errcheck // New deletes what is left
+	defer os.RemoveAll(tmp) // what is left, New deletes
 	root := filepath.Join(tmp, "root")
 	if err := os.Mkdir(root, 0o755); err != nil { // as the root of the container will be
 		return 0, err
