@@ -4,10 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"sort"
+	"strconv"
 	"strings"
+	"unicode"
 
 	"github.com/pelletier/go-toml/v2"
 
@@ -21,19 +24,76 @@ type clusters struct{ dir string }
 
 // cluster is one of them.
 type cluster struct {
-	ID       string `toml:"-"`
-	Attached bool   `toml:"-"`
-	Cluster  struct {
-		Name string `toml:"name"`
-	} `toml:"cluster"`
-	Core struct {
-		URL   string `toml:"dcos_url"`
-		Token string `toml:"dcos_acs_token,omitempty"`
-		// SSLVerify is "true", "false" or the path of a CA bundle.
-		SSLVerify string `toml:"ssl_verify,omitempty"`
-		// Ephemeral marks what `dcos dev` wrote and removes at its end.
-		Ephemeral bool `toml:"ephemeral,omitempty"`
-	} `toml:"core"`
+	ID       string
+	Attached bool
+	Name     string
+	URL      string
+	Token    string
+	// SSLVerify is "true", "false" or the path of a CA bundle; "" is "true".
+	SSLVerify string
+	// Ephemeral marks what `dcos dev` wrote and removes at its end.
+	Ephemeral bool
+	// rest are the keys of the file that this version does not read. They are
+	// kept.
+	rest map[string]any
+}
+
+// maxClusterFile bounds a cluster's file.
+const maxClusterFile = 1 << 20
+
+// decodeCluster reads dcos.toml.
+func decodeCluster(id string, b []byte) (cluster, error) {
+	if len(b) > maxClusterFile {
+		return cluster{}, fmt.Errorf("%w: %d bytes, expected at most %d", dcos.ErrInvalid, len(b), maxClusterFile)
+	}
+	doc := map[string]any{}
+	if err := toml.Unmarshal(b, &doc); err != nil {
+		return cluster{}, fmt.Errorf("%w: %w", dcos.ErrInvalid, err)
+	}
+	text := func(section, key string) string {
+		switch v := tomlTable(doc, section)[key].(type) {
+		case string:
+			return v
+		case bool: // the DC/OS command line wrote ssl_verify = false
+			return strconv.FormatBool(v)
+		}
+		return ""
+	}
+	return cluster{
+		ID: id, Name: text("cluster", "name"), URL: text("core", "dcos_url"), Token: text("core", "dcos_acs_token"),
+		SSLVerify: text("core", "ssl_verify"), Ephemeral: text("core", "ephemeral") == "true", rest: doc,
+	}, nil
+}
+
+func tomlTable(doc map[string]any, section string) map[string]any {
+	t, _ := doc[section].(map[string]any)
+	return t
+}
+
+// encode is the cluster's dcos.toml.
+func (c cluster) encode() ([]byte, error) {
+	doc := map[string]any{}
+	maps.Copy(doc, c.rest)
+	set := func(section, key string, value any, there bool) {
+		t := maps.Clone(tomlTable(doc, section))
+		if t == nil {
+			t = map[string]any{}
+		}
+		if t[key] = value; !there {
+			delete(t, key)
+		}
+		doc[section] = t
+	}
+	set("cluster", "name", c.Name, true)
+	set("core", "dcos_url", c.URL, true)
+	set("core", "dcos_acs_token", c.Token, c.Token != "")
+	set("core", "ssl_verify", c.SSLVerify, c.SSLVerify != "")
+	set("core", "ephemeral", c.Ephemeral, c.Ephemeral)
+	b, err := toml.Marshal(doc)
+	if err != nil {
+		return nil, fmt.Errorf("encode cluster %s: %w", c.ID, err)
+	}
+	return b, nil
 }
 
 func clustersOf(e *Env) (clusters, error) {
@@ -67,7 +127,7 @@ func (c clusters) list() ([]cluster, error) {
 			out = append(out, one)
 		}
 	}
-	sort.Slice(out, func(i, j int) bool { return out[i].Cluster.Name+out[i].ID < out[j].Cluster.Name+out[j].ID })
+	sort.Slice(out, func(i, j int) bool { return out[i].Name+out[i].ID < out[j].Name+out[j].ID })
 	if len(out) == 1 {
 		out[0].Attached = true // a single one counts as attached
 	}
@@ -79,8 +139,8 @@ func (c clusters) read(id string) (cluster, error) {
 	if err != nil {
 		return cluster{}, fmt.Errorf("read cluster %s: %w", id, err)
 	}
-	one := cluster{ID: id}
-	if err := toml.Unmarshal(b, &one); err != nil {
+	one, err := decodeCluster(id, b)
+	if err != nil {
 		return cluster{}, fmt.Errorf("read %s: %w", c.path(id, "dcos.toml"), err)
 	}
 	_, err = os.Stat(c.path(id, "attached"))
@@ -110,7 +170,7 @@ func (c clusters) current(e *Env) (cluster, error) {
 func pick(all []cluster, want string) (cluster, error) {
 	var found []cluster
 	for _, one := range all {
-		if one.ID == want || one.Cluster.Name == want {
+		if one.ID == want || one.Name == want {
 			return one, nil
 		}
 		if strings.HasPrefix(one.ID, want) {
@@ -128,9 +188,12 @@ func pick(all []cluster, want string) (cluster, error) {
 
 // write keeps a cluster; its file holds a token and is for the user alone.
 func (c clusters) write(one cluster) error {
-	b, err := toml.Marshal(one)
+	if err := checkClusterID(one.ID); err != nil {
+		return err
+	}
+	b, err := one.encode()
 	if err != nil {
-		return fmt.Errorf("encode cluster %s: %w", one.ID, err)
+		return err
 	}
 	if err := os.MkdirAll(c.path(one.ID), 0o700); err != nil {
 		return fmt.Errorf("make directory for cluster %s: %w", one.ID, err)
@@ -170,7 +233,7 @@ func (c clusters) enlist(one cluster, gone func(cluster) bool) (attached bool, e
 	for _, other := range all {
 		switch {
 		case other.ID == one.ID:
-		case other.Core.Ephemeral && gone(other):
+		case other.Ephemeral && gone(other):
 			if err := c.remove(other.ID); err != nil {
 				return false, err
 			}
@@ -189,10 +252,18 @@ func (c clusters) enlist(one cluster, gone func(cluster) bool) (attached bool, e
 	return true, c.attach(one.ID)
 }
 
+// checkClusterID keeps what a server calls itself from naming another directory.
+func checkClusterID(id string) error {
+	if id == "" || len(id) > 100 || strings.ContainsAny(id, "/\\") || strings.HasPrefix(id, ".") || strings.ContainsFunc(id, unicode.IsControl) {
+		return fmt.Errorf("%w: %.100q is no cluster id", dcos.ErrInvalid, id)
+	}
+	return nil
+}
+
 // remove forgets a cluster.
 func (c clusters) remove(id string) error {
-	if id == "" || strings.ContainsAny(id, "/\\") || strings.HasPrefix(id, ".") {
-		return fmt.Errorf("%w: %q is no cluster id", dcos.ErrInvalid, id)
+	if err := checkClusterID(id); err != nil {
+		return err
 	}
 	if err := os.RemoveAll(c.path(id)); err != nil {
 		return fmt.Errorf("remove cluster %s: %w", id, err)

@@ -16,8 +16,7 @@ import (
 const defaultConfigFile = "/etc/dcos/config.yaml"
 
 func configCommand(e *Env) *cobra.Command {
-	c := &cobra.Command{Use: "config", Short: "Explain and show the configuration", GroupID: "run", Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
+	c := groupOf("config", "Explain and show the configuration", "run")
 	c.AddCommand(&cobra.Command{
 		Use: "reference", Short: "Explain every key", Args: noArgs,
 		RunE: func(*cobra.Command, []string) error {
@@ -62,7 +61,7 @@ func loadConfig(e *Env, cmd *cobra.Command, role, file string) (config.Config, e
 	}
 	var content []byte
 	if file != "" {
-		b, err := os.ReadFile(file) //nolint:gosec // the operator names the file
+		b, err := os.ReadFile(file)
 		switch {
 		case err == nil:
 			content = b

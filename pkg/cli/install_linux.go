@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"strings"
@@ -123,9 +122,4 @@ func uninstallCommand(e *Env) *cobra.Command {
 	c.Flags().BoolVar(&yes, "yes", false, "do not ask")
 	c.Flags().BoolVar(&keepBinary, "keep-binary", false, "leave the binary itself")
 	return c
-}
-
-// printJoinLines makes tokens and shows the commands that add machines.
-func printJoinLines(ctx context.Context, e *Env, p installer.Paths) error {
-	return nil
 }

@@ -51,6 +51,9 @@ func Run(ctx context.Context, e *Env) int {
 	if errors.As(err, &quiet) {
 		return int(quiet)
 	}
+	if interrupted(ctx, err) {
+		return exitInterrupted
+	}
 	printError(e, err)
 	return exitCode(err)
 }
@@ -91,15 +94,6 @@ func exitCode(err error) int {
 	return exitFailed
 }
 
-func printError(e *Env, err error) {
-	text := strings.TrimSpace(err.Error())
-	fmt.Fprintf(e.Err, "Error: %s\n", text)
-	var usage usageError
-	if errors.As(err, &usage) {
-		fmt.Fprintln(e.Err, "Run the command with --help to see how it is used.")
-	}
-}
-
 func newRoot(e *Env) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "dcos",
@@ -112,13 +106,8 @@ func newRoot(e *Env) *cobra.Command {
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 		DisableAutoGenTag: true,
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return usagef("unknown command %q for \"dcos\"", args[0])
-			}
-			return nil
-		},
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Args:              knownCommand,
+		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.SuggestionsMinimumDistance = 2
@@ -131,4 +120,38 @@ func newRoot(e *Env) *cobra.Command {
 	root.AddCommand(operatorCommands(e)...)
 	root.AddCommand(serveCommands(e)...)
 	return root
+}
+
+// knownCommand refuses words that name no command below a group, and says what
+// was probably meant.
+func knownCommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	err := fmt.Errorf("unknown command %q for %q", args[0], cmd.CommandPath())
+	if like := cmd.SuggestionsFor(args[0]); len(like) > 0 {
+		return usageError{told{what: err.Error(), next: cmd.CommandPath() + " " + strings.Join(like, "   or   "+cmd.CommandPath()+" "), err: err}}
+	}
+	return usageError{err}
+}
+
+// groupOf is a command that only holds others.
+func groupOf(use, short, id string, below ...*cobra.Command) *cobra.Command {
+	c := &cobra.Command{Use: use, Short: short, GroupID: id, Args: knownCommand, SuggestionsMinimumDistance: 2,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
+	c.AddCommand(below...)
+	return c
+}
+
+// exactly takes so many arguments.
+func exactly(n int) cobra.PositionalArgs { return between(n, n) }
+
+// between takes from least to most arguments; most -1 is any number.
+func between(least, most int) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) < least || most >= 0 && len(args) > most {
+			return usagef("got %d arguments, expected: %s", len(args), cmd.UseLine())
+		}
+		return nil
+	}
 }

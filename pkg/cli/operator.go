@@ -1,9 +1,34 @@
 package cli
 
-import "github.com/spf13/cobra"
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+
+	"github.com/dcos-go/dcos/pkg/client"
+)
 
 // operatorCommands are the commands that ask the API of a cluster; they work on
 // every system.
 func operatorCommands(e *Env) []*cobra.Command {
-	return []*cobra.Command{}
+	return []*cobra.Command{
+		marathonCommand(e), packageCommand(e), taskCommand(e),
+		whyCommand(e), nodeCommand(e), masterListCommand(e), eventsCommand(e),
+		clusterCommand(e), authCommand(e), tokenCommand(e), userCommand(e),
+	}
+}
+
+// asks is the body of a command that talks to the cluster.
+type asks func(ctx context.Context, api *client.Client, args []string) error
+
+// ask makes the connection that a command's body needs.
+func ask(e *Env, body asks) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		api, err := connect(e)
+		if err != nil {
+			return err
+		}
+		defer api.Close()
+		return body(cmd.Context(), api, args)
+	}
 }

@@ -16,11 +16,11 @@ const inputLimit = 16 << 20
 func readFileOrStdin(e *Env, name string) ([]byte, error) {
 	in, what := e.In, "standard input"
 	if name != "-" {
-		f, err := os.Open(name) //nolint:gosec // the user names the file
+		f, err := os.Open(name)
 		if err != nil {
-			return nil, usageError{err}
+			return nil, fileError(err)
 		}
-		defer f.Close() //nolint:errcheck // only read
+		defer f.Close()
 		in, what = f, name
 	}
 	b, err := io.ReadAll(io.LimitReader(in, inputLimit+1))

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"os"
 
 	"github.com/spf13/cobra"
 
@@ -82,48 +81,6 @@ func devCommand(e *Env) *cobra.Command {
 	return c
 }
 
-// runDev runs the cluster and, once it is up, tells the user how to use it.
-func runDev(ctx context.Context, e *Env, conf config.Config) (err error) {
-	if conf.DataDir == config.Defaults().DataDir {
-		// Dev is ephemeral unless told otherwise.
-		if conf.DataDir, err = os.MkdirTemp("", "dcos-dev-"); err != nil {
-			return fmt.Errorf("make a temporary data directory: %w", err)
-		}
-		dir := conf.DataDir
-		defer func() {
-			if err == nil || dcosDirIsSafe(dir) {
-				_ = os.RemoveAll(dir) // what is left is in the system's temporary directory
-			}
-		}()
-		conf.LogLevel = quieter(conf.LogLevel)
-		ctx = node.WithEphemeral(ctx)
-	}
-	log, err := logger(e, conf)
-	if err != nil {
-		return err
-	}
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
-	up := make(chan node.Ready, 1)
-	done := make(chan error, 1)
-	go func() { done <- node.Dev(ctx, conf, log, func(r node.Ready) { up <- r }) }() // ends with ctx
-	select {
-	case err := <-done:
-		return err
-	case r := <-up:
-		detach, err := welcome(ctx, e, conf, r)
-		if err != nil {
-			stop()
-			<-done
-			detach()
-			return err
-		}
-		err = <-done
-		detach()
-		return err
-	}
-}
-
 // quieter keeps the log of an interactive cluster to what a person must see.
 func quieter(level string) string {
 	if level == "info" {
@@ -131,7 +88,3 @@ func quieter(level string) string {
 	}
 	return level
 }
-
-// dcosDirIsSafe says that nothing is mounted below dir any more, so that
-// removing it reaches nothing else.
-func dcosDirIsSafe(dir string) bool { return node.NothingMounted(dir) == nil }

@@ -40,3 +40,10 @@ func noArgs(cmd *cobra.Command, args []string) error {
 	}
 	return nil
 }
+
+// printJSONLine prints one value in one line, for streams.
+func printJSONLine(e *Env, v any) error {
+	enc := json.NewEncoder(e.Out)
+	enc.SetEscapeHTML(false)
+	return enc.Encode(v)
+}
