@@ -1,0 +1,330 @@
+package sim
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/dcos-go/dcos/pkg/app"
+	"github.com/dcos-go/dcos/pkg/consensus"
+	"github.com/dcos-go/dcos/pkg/dcos"
+	"github.com/dcos-go/dcos/pkg/state"
+)
+
+// client is the users: they write through any master, and remember what was
+// acknowledged.
+type client struct {
+	w      *world
+	apps   []*userApp
+	tokens int
+	every  time.Duration
+	last   bool // the write of the liveness phase was acknowledged
+}
+
+// userApp is what its users know of an app.
+type userApp struct {
+	id     dcos.AppID
+	kind   kind
+	cpus   string
+	most   int // instances
+	extra  string
+	rev    int
+	exists bool // as far as the user knows
+
+	puts    int // sent and not answered
+	deletes int // sent, not answered or of unknown outcome
+	version dcos.Version
+	wants   int // instances at version
+	gone    bool
+}
+
+// kind is what the processes of an app do.
+type kind int
+
+const (
+	serves  kind = iota // run until they are told to stop
+	crashes             // end with some code after a while
+	batches             // end well after a while
+)
+
+func newClient(w *world) *client {
+	c := &client{w: w, every: w.rng.between(300*time.Millisecond, 4*time.Second)}
+	room := int64(0)
+	for _, m := range w.machines {
+		room += m.cpus * 1000
+	}
+	room = room * 55 / 100
+	for i := range 3 + w.rng.below(4) {
+		a := &userApp{id: dcos.AppID(fmt.Sprintf("/app-%d", i)), kind: serves, cpus: "0.5", most: 1 + w.rng.below(6)}
+		if w.rng.one(3) {
+			a.kind = kind(1 + w.rng.below(2))
+		}
+		need := int64(500)
+		if w.rng.one(3) {
+			a.cpus, need = "1", 1000
+		}
+		switch w.rng.below(5) {
+		case 0:
+			a.most = min(a.most, len(w.machines)-1)
+			a.extra = `,"constraints":[["hostname","UNIQUE"]]`
+		case 1:
+			a.extra = `,"constraints":[["@zone","GROUP_BY"]]`
+		case 2:
+			a.extra = `,"container":{"type":"MESOS","docker":{"image":"app:1"}}`
+		}
+		for a.most > 1 && int64(a.most)*need > room/2 {
+			a.most--
+		}
+		if room -= int64(a.most) * need; room < 0 {
+			break
+		}
+		c.apps = append(c.apps, a)
+	}
+	return c
+}
+
+// begin makes the cluster; then machines join and users come.
+func (c *client) begin() {
+	w := c.w
+	c.send(state.InitCluster{Info: dcos.ClusterInfo{ID: cluster, Name: "sim", Level: 1}}, func(i state.Item, err error) {
+		if err != nil || i.Err != nil && !errors.Is(i.Err, dcos.ErrConflict) {
+			w.after(300*time.Millisecond, "user tries again", 0, c.begin)
+			return
+		}
+		for _, m := range w.machines {
+			w.after(w.rng.between(0, 2*time.Second), "power on", m.host, m.start)
+		}
+		c.loop()
+	})
+}
+
+func (c *client) loop() {
+	c.w.after(c.w.rng.between(c.every/4, 2*c.every), "user", 0, func() {
+		if c.w.calm {
+			return
+		}
+		c.act()
+		c.loop()
+	})
+}
+
+// act is one thing that a user does.
+func (c *client) act() {
+	g := &c.w.rng
+	if len(c.apps) == 0 || g.one(4) {
+		c.putToken()
+		return
+	}
+	a := c.apps[g.below(len(c.apps))]
+	switch {
+	case !a.exists || g.below(10) < 4:
+		c.put(a)
+	case g.below(10) < 3:
+		c.w.count("user restarts")
+		c.change(a, state.RestartApp{App: a.id, Force: g.one(2)}, a.wants)
+	case g.below(10) < 2:
+		c.w.count("user cancels")
+		c.remove(a, state.CancelDeployment{ID: c.deploymentOf(a), Force: g.one(2)})
+	case g.below(10) < 4:
+		c.w.count("user deletes")
+		c.remove(a, state.DeleteApp{App: a.id, Force: g.one(2)})
+	case g.one(3):
+		c.send(state.ResetBackoff{App: a.id}, func(state.Item, error) {})
+	default:
+		c.read()
+	}
+}
+
+// deploymentOf is what some master shows, which may be old.
+func (c *client) deploymentOf(a *userApp) dcos.DeploymentID {
+	if m := c.any(); m.up {
+		if d, ok := m.store.View().DeploymentOf(a.id); ok {
+			return d.ID
+		}
+	}
+	return "none"
+}
+
+func (c *client) put(a *userApp) {
+	g := &c.w.rng
+	if g.one(2) {
+		a.rev++
+	}
+	n := g.below(a.most + 1)
+	over := []string{"0.5", "1", "0"}[g.below(3)]
+	grace := g.below(4)
+	doc := fmt.Sprintf(`{"id":%q,"cmd":"run %d %d","instances":%d,"cpus":%s,"mem":64,"backoffSeconds":1,"maxLaunchDelaySeconds":5,`+
+		`"taskKillGracePeriodSeconds":%d,"upgradeStrategy":{"minimumHealthCapacity":0.5,"maximumOverCapacity":%s}%s}`,
+		a.id, a.kind, a.rev, n, a.cpus, grace, over, a.extra)
+	def, err := app.Parse([]byte(doc))
+	if err != nil {
+		c.w.fail("the user's app: %v", err)
+	}
+	c.w.count("user writes")
+	c.change(a, state.PutApp{App: def, Force: g.one(2)}, n)
+}
+
+// change sends a command after which the app exists with a newer version.
+func (c *client) change(a *userApp, cmd state.Command, wants int) {
+	a.puts++
+	deletes, gone := a.deletes, a.gone
+	a.gone = false
+	_ = gone
+	c.send(cmd, func(i state.Item, err error) {
+		a.puts--
+		if err != nil || i.Err != nil {
+			if errors.Is(i.Err, dcos.ErrNotFound) && err == nil {
+				a.exists = false
+			}
+			return
+		}
+		a.exists = true
+		if deletes == 0 && a.deletes == 0 && i.Version > a.version {
+			a.version, a.wants = i.Version, wants
+		}
+	})
+}
+
+// remove sends a command after which the app may be gone.
+func (c *client) remove(a *userApp, cmd state.Command) {
+	a.deletes++
+	a.version, a.gone = 0, false
+	alone := a.puts == 0 && a.deletes == 1
+	_, deleting := cmd.(state.DeleteApp)
+	c.send(cmd, func(i state.Item, err error) {
+		if errors.Is(err, dcos.ErrUnknown) {
+			return // it may come true at any time
+		}
+		a.deletes--
+		if err != nil || i.Err != nil || !deleting {
+			return
+		}
+		a.exists = false
+		a.gone = alone && a.puts == 0 && a.deletes == 0 && a.version == 0
+	})
+}
+
+// putToken writes something that nobody ever changes.
+func (c *client) putToken() {
+	c.tokens++
+	name := fmt.Sprintf("t%d", c.tokens)
+	c.w.count("user writes")
+	c.send(state.PutToken{Token: dcos.JoinToken{ID: name, Role: dcos.RoleAgent, SecretHash: []byte("x")}}, func(i state.Item, err error) {
+		if err == nil && i.Err == nil {
+			c.w.check.ackToken(name)
+		}
+	})
+}
+
+// lastWrite must succeed before all is at rest.
+func (c *client) lastWrite() {
+	c.send(state.PutToken{Token: dcos.JoinToken{ID: "last", Role: dcos.RoleAgent, SecretHash: []byte("x")}}, func(i state.Item, err error) {
+		if err != nil || i.Err != nil {
+			c.w.after(time.Second, "user tries again", 0, c.lastWrite)
+			return
+		}
+		c.last = true
+		c.w.check.ackToken("last")
+	})
+}
+
+// read is a linearizable read on any master; master.read judges it.
+func (c *client) read() {
+	m := c.any()
+	if m.up {
+		c.w.count("user reads")
+		m.after(c.w.net.delay(), "api", func() { m.read(func(state.View, error) {}) })
+	}
+}
+
+func (c *client) any() *master { return c.w.masters[c.w.rng.below(len(c.w.masters))] }
+
+// answerTimeout is how long a user waits.
+const answerTimeout = 15 * time.Second
+
+// send writes through any master, which passes the request on to the leader
+// once. An answer that does not come leaves the outcome unknown.
+func (c *client) send(cmd state.Command, done func(state.Item, error)) {
+	w := c.w
+	answered := false
+	answer := func(i state.Item, err error) {
+		w.after(w.net.delay(), "answer to user", 0, func() {
+			if !answered {
+				answered = true
+				done(i, err)
+			}
+		})
+	}
+	w.after(answerTimeout, "user gives up", 0, func() {
+		if !answered {
+			answered = true
+			done(state.Item{}, consensus.Unknown{})
+		}
+	})
+	m := c.any()
+	w.after(w.net.delay(), "request", m.host, func() {
+		if !m.up {
+			answer(state.Item{}, dcos.ErrUnavailable)
+			return
+		}
+		m.after(0, "api", func() { c.at(m, cmd, true, answer) })
+	})
+}
+
+// at is a request that has come to a master.
+func (c *client) at(m *master, cmd state.Command, forward bool, answer func(state.Item, error)) {
+	w := c.w
+	if l := m.lead.Leader; l != m.id && l != 0 && forward {
+		to := w.masters[l-1]
+		if !w.net.whole(m.host, to.host) {
+			answer(state.Item{}, dcos.ErrUnavailable)
+			return
+		}
+		w.after(w.net.delay(), "forwarded", to.host, func() {
+			if !to.up {
+				answer(state.Item{}, dcos.ErrUnavailable)
+				return
+			}
+			to.after(0, "api", func() { c.at(to, cmd, false, answer) })
+		})
+		return
+	}
+	m.propose([]state.Command{cmd}, func(r state.Result, err error) {
+		if err != nil {
+			answer(state.Item{}, err)
+			return
+		}
+		if len(r.Items) != 1 {
+			w.fail("master %d answers one command with %d results", m.id, len(r.Items))
+		}
+		w.check.acked(m, r)
+		answer(r.Items[0], nil)
+	})
+}
+
+// fate is how a process will end, if it does by itself.
+func (c *client) fate(s dcos.Spec) (after time.Duration, code int, ends bool) {
+	g := &c.w.rng
+	if c.w.calm {
+		return 0, 0, false
+	}
+	k := serves
+	for _, a := range s.Argv {
+		switch {
+		case strings.HasPrefix(a, "run 1 "):
+			k = crashes
+		case strings.HasPrefix(a, "run 2 "):
+			k = batches
+		}
+	}
+	switch {
+	case k == crashes:
+		return g.between(50*time.Millisecond, 40*time.Second), g.below(256), true
+	case k == batches:
+		return g.between(time.Second, 60*time.Second), 0, true
+	case g.one(12):
+		return g.between(time.Millisecond, 200*time.Second), g.below(256), true
+	}
+	return 0, 0, false
+}

@@ -1,0 +1,303 @@
+package sim
+
+import (
+	"errors"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/dcos-go/dcos/pkg/agent"
+	"github.com/dcos-go/dcos/pkg/dcos"
+)
+
+// runtime is a machine's container runtime and its sandboxes. Processes live
+// on without the agent, and their ends are kept.
+type runtime struct {
+	m     *machine
+	tasks map[dcos.TaskID]*container
+	boxes map[dcos.TaskID]bool
+	lanes map[dcos.TaskID]*lane
+}
+
+// container is what the runtime holds of a task, until it is removed.
+type container struct {
+	id      dcos.TaskID
+	alive   bool
+	exit    *dcos.Exit
+	watched int // the agent's life that waits for its end
+}
+
+// lane is the work for one task: one piece after the other.
+type lane struct {
+	queue []job
+	now   *job // under way
+	gen   int
+}
+
+type job struct {
+	took   time.Duration
+	urgent bool
+	// do carries the work out and gives the event that answers it. Abandoned
+	// work answers too.
+	do func(abandoned bool) agent.Event
+	// half is what a killed agent may leave behind; nil for nothing.
+	half func()
+}
+
+var (
+	errFlaky     = errors.New("the runtime did not work")
+	errAbandoned = errors.New("abandoned")
+)
+
+func newRuntime(m *machine) runtime {
+	return runtime{m: m, tasks: map[dcos.TaskID]*container{}, boxes: map[dcos.TaskID]bool{}, lanes: map[dcos.TaskID]*lane{}}
+}
+
+// restart is for a new life of the agent.
+func (r *runtime) restart() { clear(r.lanes) }
+
+// abandon is the end of the agent: work under way may still take effect.
+func (r *runtime) abandon() {
+	for _, id := range slices.Sorted(maps.Keys(r.lanes)) {
+		if j := r.lanes[id].now; j != nil && j.half != nil && r.m.w.rng.one(2) {
+			j.half()
+		}
+	}
+	clear(r.lanes)
+}
+
+// reboot ends all processes; what is on the disk may stay.
+func (r *runtime) reboot() {
+	clear(r.lanes)
+	for _, id := range slices.Sorted(maps.Keys(r.tasks)) {
+		c := r.tasks[id]
+		if c.alive {
+			r.m.w.check.died(r.m, id)
+		}
+		c.alive = false
+		if r.m.w.rng.one(2) {
+			delete(r.tasks, id)
+		}
+	}
+}
+
+// do takes an effect that is about tasks.
+func (r *runtime) do(e agent.Effect) {
+	ms := func(n int) time.Duration {
+		return r.m.w.rng.between(200*time.Microsecond, time.Duration(n)*time.Millisecond)
+	}
+	switch e := e.(type) {
+	case agent.PullImage:
+		r.add(e.Task, job{took: ms(800), do: func(abandoned bool) agent.Event {
+			return agent.ImageReady{Task: e.Task, Image: dcos.Unpacked{Entrypoint: []string{"/run"}}, Err: r.trouble(abandoned)}
+		}})
+	case agent.CreateSandbox:
+		r.add(e.Task, job{took: ms(20), half: func() { r.boxes[e.Task] = true }, do: func(abandoned bool) agent.Event {
+			err := r.trouble(abandoned)
+			if err == nil {
+				r.boxes[e.Task] = true
+			}
+			return agent.SandboxReady{Task: e.Task, Dir: "/s/" + string(e.Task), Err: err}
+		}})
+	case agent.StartProcess:
+		r.add(e.Spec.Task, job{took: ms(60), half: func() { r.start(e.Spec) }, do: func(abandoned bool) agent.Event {
+			err := r.trouble(abandoned)
+			if err == nil {
+				err = r.start(e.Spec)
+			}
+			return agent.Started{Task: e.Spec.Task, Pid: 1, Err: err}
+		}})
+	case agent.Adopt:
+		r.add(e.Task, job{took: ms(20), do: func(abandoned bool) agent.Event { return r.adopt(e.Task, abandoned) }})
+	case agent.Signal:
+		r.add(e.Task, job{took: ms(5), do: func(bool) agent.Event {
+			if !r.m.w.rng.percent(15) { // it may not care
+				r.endIn(e.Task, ms(300), dcos.Exit{Code: -1, Signal: 15})
+			}
+			return nil
+		}})
+	case agent.Kill:
+		r.add(e.Task, job{took: ms(5), do: func(bool) agent.Event {
+			r.endIn(e.Task, ms(5), dcos.Exit{Code: -1, Signal: 9})
+			return nil
+		}})
+	case agent.Cleanup:
+		r.add(e.Task, job{took: ms(40), urgent: true, do: func(bool) agent.Event {
+			if err := r.trouble(false); err != nil {
+				return agent.Cleaned{Task: e.Task, Err: err}
+			}
+			r.remove(e.Task)
+			return agent.Cleaned{Task: e.Task}
+		}})
+	case agent.RemoveSandbox:
+		r.add(e.Task, job{took: ms(20), do: func(abandoned bool) agent.Event {
+			err := r.trouble(abandoned)
+			if err == nil {
+				delete(r.boxes, e.Task)
+			}
+			return agent.SandboxRemoved{Task: e.Task, Err: err}
+		}})
+	case agent.List:
+		r.m.after(ms(20), "list", func() {
+			if err := r.trouble(false); err != nil {
+				r.m.step(agent.Listed{Err: err})
+				return
+			}
+			r.m.step(agent.Listed{Tasks: slices.Sorted(maps.Keys(r.tasks)), Sandboxes: slices.Sorted(maps.Keys(r.boxes))})
+		})
+	default:
+		r.m.w.fail("agent %s asks for %T, which is not known here", r.m.addr(), e)
+	}
+}
+
+func (r *runtime) trouble(abandoned bool) error {
+	switch {
+	case abandoned:
+		return errAbandoned
+	case r.m.w.bad(r.m.w.rules.flaky):
+		r.m.w.count("runtime fails")
+		return errFlaky
+	}
+	return nil
+}
+
+// add queues a piece of work behind the others of its task. Urgent work
+// abandons the piece that is under way.
+func (r *runtime) add(id dcos.TaskID, j job) {
+	l := r.lanes[id]
+	if l == nil {
+		l = &lane{}
+		r.lanes[id] = l
+	}
+	l.queue = append(l.queue, j)
+	if j.urgent && l.now != nil && r.m.w.rng.one(2) {
+		under := l.now
+		l.now = nil
+		l.gen++
+		r.answer(id, under.do(true))
+	}
+	r.next(id, l)
+}
+
+func (r *runtime) next(id dcos.TaskID, l *lane) {
+	if l.now != nil {
+		return
+	}
+	if len(l.queue) == 0 {
+		delete(r.lanes, id)
+		return
+	}
+	j := l.queue[0]
+	l.queue, l.now = l.queue[1:], &j
+	l.gen++
+	gen := l.gen
+	r.m.after(j.took, "runtime", func() {
+		if r.lanes[id] != l || l.gen != gen {
+			return
+		}
+		l.now = nil
+		r.answer(id, j.do(false))
+		r.next(id, l)
+	})
+}
+
+// answer tells the agent, a moment later.
+func (r *runtime) answer(id dcos.TaskID, ev agent.Event) {
+	if ev == nil {
+		return
+	}
+	watch := false
+	switch ev := ev.(type) {
+	case agent.Started:
+		watch = ev.Err == nil
+	case agent.Adopted:
+		watch = ev.Alive
+	}
+	r.m.after(r.m.w.rng.between(0, time.Millisecond), "runtime answers", func() {
+		r.m.step(ev)
+		if watch {
+			r.watch(id)
+		}
+	})
+}
+
+// watch tells the agent of the end of a task, also when it has come already.
+func (r *runtime) watch(id dcos.TaskID) {
+	c := r.tasks[id]
+	if c == nil {
+		return
+	}
+	c.watched = r.m.life
+	if c.exit != nil {
+		r.tell(c)
+	}
+}
+
+func (r *runtime) tell(c *container) {
+	x := *c.exit
+	r.m.after(r.m.w.rng.between(0, 5*time.Millisecond), "exited", func() { r.m.step(agent.Exited{Task: c.id, Exit: x}) })
+}
+
+// start makes the process.
+func (r *runtime) start(s dcos.Spec) error {
+	if r.tasks[s.Task] != nil {
+		return dcos.ErrConflict
+	}
+	w := r.m.w
+	w.check.started(r.m, s.Task)
+	c := &container{id: s.Task, alive: true}
+	r.tasks[s.Task] = c
+	w.note("agent %s: started %s", r.m.addr(), short(s.Task))
+	if life, code, ends := w.client.fate(s); ends {
+		r.endIn(s.Task, life, dcos.Exit{Code: code})
+	}
+	return nil
+}
+
+// endIn lets a process end by itself or by a signal. Processes need no agent,
+// but power.
+func (r *runtime) endIn(id dcos.TaskID, d time.Duration, x dcos.Exit) {
+	c := r.tasks[id]
+	if c == nil {
+		return
+	}
+	w := r.m.w
+	w.after(d, "process ends", r.m.host, func() {
+		if !c.alive || r.tasks[id] != c || w.calm && x.Signal == 0 {
+			return
+		}
+		x.At = dcos.TimeOf(w.time())
+		c.alive, c.exit = false, &x
+		w.check.exited(r.m, id, x)
+		if c.watched == r.m.life && r.m.up {
+			r.tell(c)
+		}
+	})
+}
+
+func (r *runtime) adopt(id dcos.TaskID, abandoned bool) agent.Event {
+	if err := r.trouble(abandoned); err != nil {
+		return agent.Adopted{Task: id, Err: err}
+	}
+	c := r.tasks[id]
+	switch {
+	case c == nil:
+		return agent.Adopted{Task: id}
+	case c.exit != nil:
+		x := *c.exit
+		return agent.Adopted{Task: id, Exit: &x}
+	}
+	return agent.Adopted{Task: id, Alive: c.alive}
+}
+
+func (r *runtime) remove(id dcos.TaskID) {
+	c := r.tasks[id]
+	if c == nil {
+		return
+	}
+	if c.alive {
+		c.alive = false
+		r.m.w.check.died(r.m, id)
+	}
+	delete(r.tasks, id)
+}
