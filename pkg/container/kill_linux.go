@@ -58,8 +58,9 @@ func (r *Runtime) signal(dir string, kind dcos.Kind, signal unix.Signal) error {
 		return nil // it has ended
 	}
 	defer unix.Close(task)
-	// While the shim has not reaped it, the pid is the task's: it is the shim's child.
-	if parentOf(p.task) != p.shim {
+	// While the shim has not reaped it, the pid is the task's: it is the shim's
+	// child, or that of a helper which has not ended yet.
+	if parent := parentOf(p.task); parent != p.shim && parentOf(parent) != p.shim {
 		return nil
 	}
 	if kind != dcos.KindImage && signal != unix.SIGKILL {
@@ -137,22 +138,43 @@ func (r *Runtime) stop(ctx context.Context, dir string, rec record) error {
 	}
 	bound, cancel := context.WithTimeout(ctx, longestEnd)
 	defer cancel()
-	for wait := time.Millisecond; ; wait = min(2*wait, 50*time.Millisecond) {
+	for wait := time.Millisecond; ; wait = min(2*wait, time.Second) {
 		err := r.signal(dir, rec.Kind, unix.SIGKILL)
 		if err == nil {
+			err = r.waitBriefly(bound, dir, 10*wait)
+		} else if errors.Is(err, dcos.ErrUnavailable) { // it is being started
+			err = pause(bound, wait)
+		} else {
+			return err
+		}
+		if err == nil && r.idle(dir) {
 			break
 		}
-		if !errors.Is(err, dcos.ErrUnavailable) || pause(bound, wait) != nil {
-			return err
-		}
-	}
-	if err := r.waitShim(bound, dir); err != nil {
 		if ctx.Err() != nil {
-			return err
+			return ctx.Err()
 		}
-		if p, perr := readPids(dir); perr == nil { // its lock is held: the pid is its own
-			_ = unix.Kill(p.shim, unix.SIGKILL)
+		if bound.Err() != nil {
+			if p, perr := readPids(dir); perr == nil { // its lock is held: the pid is its own
+				_ = unix.Kill(p.shim, unix.SIGKILL)
+			}
+			break
 		}
 	}
 	return r.killLeft(ctx, dir, rec)
+}
+
+// waitBriefly waits for the shim to end, for so long at most.
+func (r *Runtime) waitBriefly(ctx context.Context, dir string, most time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, most)
+	defer cancel()
+	return r.waitShim(ctx, dir)
+}
+
+// idle says that no shim is in charge.
+func (r *Runtime) idle(dir string) bool {
+	lock, busy, err := tryLock(dir)
+	if lock != nil {
+		lock.Close()
+	}
+	return err == nil && !busy
 }
