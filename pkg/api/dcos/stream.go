@@ -71,9 +71,11 @@ func (s *server) stream(w http.ResponseWriter, r *http.Request) error {
 			return nil // the client or the server went away
 		}
 		watch.Stop()
-		if watch, err = st.restart(r.Context()); err != nil {
+		next, err := st.restart(r.Context())
+		if err != nil {
 			return nil // the client's next try begins anew
 		}
+		watch = next
 	}
 }
 

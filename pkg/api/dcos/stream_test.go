@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"iter"
 	"net/http"
+	"net/http/httptest"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -194,6 +196,49 @@ func TestAClientConnectsAgainByItself(t *testing.T) {
 	w.server.CloseClientConnections()
 	w.Do(state.PutNode{Node: apitest.Node("n2")})
 	until(t, next, "the node, after the connection broke", func(e client.Event) bool { return e.Op == "upsert" && e.Key == "n2" })
+}
+
+// tired is a feed whose watches end, the first time with ErrReset and then for
+// good.
+type tired struct {
+	*apitest.Cluster
+	watches atomic.Int32
+}
+
+func (f *tired) Watch(ctx context.Context, from dcos.Index) (iter.Seq2[state.Commit, error], error) {
+	switch f.watches.Add(1) {
+	case 1, 2:
+		return func(yield func(state.Commit, error) bool) { yield(state.Commit{}, dcos.ErrReset) }, nil
+	case 3:
+		return f.Cluster.Watch(ctx, from)
+	}
+	return nil, dcos.ErrUnavailable
+}
+
+func TestAListenerThatFallsBehindGetsEverythingAnew(t *testing.T) {
+	t.Parallel()
+	c := &tired{Cluster: apitest.New()}
+	c.Do(state.PutNode{Node: apitest.Node("n1")})
+	st := c.State()
+	st.Feed = c
+	s := httptest.NewServer(apitest.Handler(apitest.Admin(), Routes(Config{
+		State: st, Leader: func() dcos.MasterID { return 1 }, Term: func() dcos.Term { return 1 }, Log: apitest.Quiet(),
+	})))
+	defer s.Close()
+	cl, err := client.New(client.Config{URL: s.URL})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	next, stop := listen(t, cl, client.Topics{Names: []string{"nodes"}})
+	var ops []string
+	for len(ops) < 8 {
+		ops = append(ops, next().Op)
+	}
+	if d := cmp.Diff([]string{"snapshot", "ping", "reset", "snapshot", "ping", "reset", "snapshot", "ping"}, ops); d != "" {
+		t.Error(d)
+	}
+	stop()
 }
 
 func TestTooManyWaitingRowsMakeAReset(t *testing.T) {
