@@ -67,17 +67,31 @@ func (o *outbox) holdsEnd(id dcos.TaskID) bool {
 	return false
 }
 
-// report puts the task's present state into the outbox.
+// report puts the task's present state into the outbox, and its record into
+// the checkpoint in the same piece: after a crash there are both or neither.
 func (c *Core) report(now time.Time, t *task) {
-	c.reportOf(now, dcos.Status{
+	s := c.number(now, dcos.Status{
 		Task: t.id(), Epoch: t.rec.Launch.Epoch, State: t.rec.State, Reason: t.rec.Reason, Message: t.rec.Message, Exit: t.rec.Exit,
 	})
+	r := t.rec
+	if t.recorded {
+		r.Launch = nil
+	}
+	t.recorded = true
+	c.record(record{Task: &r, Status: &s})
 }
 
+// reportOf puts a status into the outbox of a task that has no record.
 func (c *Core) reportOf(now time.Time, s dcos.Status) {
-	s.Seq, s.At, s.Message = c.outbox.next, dcos.TimeOf(now), cut(s.Message)
+	s = c.number(now, s)
 	c.record(record{Status: &s})
+}
+
+// number gives a status its number and puts it into the outbox.
+func (c *Core) number(now time.Time, s dcos.Status) dcos.Status {
+	s.Seq, s.At, s.Message = c.outbox.next, dcos.TimeOf(now), cut(s.Message)
 	c.outbox.add(s, c.disk.seq+1)
+	return s
 }
 
 // flushOutbox sends what is durable and was not sent on this connection.

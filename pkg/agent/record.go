@@ -222,7 +222,7 @@ func (c *Core) replayTask(r taskRecord) error {
 	if old != nil {
 		r.Acked = r.Acked || old.rec.Acked
 	}
-	c.tasks[r.ID] = &task{rec: r}
+	c.tasks[r.ID] = &task{rec: r, recorded: true}
 	return nil
 }
 

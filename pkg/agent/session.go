@@ -15,7 +15,6 @@ type link struct {
 	addr  string // where to connect next; "" is any master
 	// hops counts redirects that were followed without a session in between.
 	hops     int
-	named    bool      // a full assignment came on this connection
 	tries    int       // that failed in a row
 	retryAt  time.Time // next try
 	deadline time.Time // for the answer that is waited for
@@ -190,7 +189,7 @@ func (c *Core) onWelcome(now time.Time, m wire.Welcome) {
 		c.disconnect(now, "the master is no longer the newest leader")
 		return
 	}
-	l.state, l.deadline, l.named = linkOpen, time.Time{}, false
+	l.state, l.deadline = linkOpen, time.Time{}
 	l.tries, l.hops = 0, 0
 	l.every = beatEvery(m.BeatMillis)
 	l.answered = l.beat
@@ -239,10 +238,9 @@ func (c *Core) onAssign(now time.Time, m wire.Assign) {
 	if !c.seen.before(at) {
 		return // of an older leader, or a repeat
 	}
-	if !m.Full && !c.link.named {
-		return // it changes a set that was never named: beats show that it is missing
+	if next := (seen{c.seen.Term, c.seen.Seq + 1}); !m.Full && at != next {
+		return // it changes a set that never came here: beats show the gap
 	}
-	c.link.named = true
 	c.seen = at
 	c.record(record{Seen: &at})
 	if m.Full {

@@ -11,9 +11,11 @@ import (
 // task is one task of this node. rec is what the checkpoint holds; the rest is
 // found again after a restart.
 type task struct {
-	rec   taskRecord
-	step  step
-	image *dcos.Unpacked
+	rec taskRecord
+	// recorded says that the checkpoint holds the launch.
+	recorded bool
+	step     step
+	image    *dcos.Unpacked
 	// freed says that nothing of it runs any more, as far as can be known: the
 	// next task of its instance may start.
 	freed  bool
@@ -78,7 +80,6 @@ func (c *Core) take(now time.Time, l dcos.Launch) {
 	t := &task{rec: taskRecord{ID: l.Task, Launch: &l, Phase: phaseTaken, State: dcos.TaskStaging}}
 	newest := c.newestOf(l.Instance)
 	c.add(t)
-	c.record(record{Task: &t.rec})
 	c.report(now, t)
 	if newest != nil && newest.rec.Launch.Epoch > l.Epoch {
 		c.end(now, t, dcos.TaskKilled, dcos.ReasonReconciliation, "a newer task of the same instance is here: "+string(newest.id()), nil)
@@ -238,7 +239,6 @@ func (c *Core) onStarted(now time.Time, ev Started) {
 func (c *Core) running(now time.Time, t *task) {
 	t.rec.Phase, t.rec.State, t.rec.Message = phaseRunning, dcos.TaskRunning, ""
 	t.image = nil
-	c.putTask(t)
 	c.report(now, t)
 	if t.rec.Stop != "" {
 		c.terminate(now, t)
@@ -287,7 +287,6 @@ func (c *Core) end(now time.Time, t *task, state dcos.TaskState, why dcos.Reason
 	l := *t.rec.Launch
 	t.rec.Launch = &dcos.Launch{Task: l.Task, App: l.App, Epoch: l.Epoch, Instance: l.Instance}
 	t.image = nil
-	c.putTask(t)
 	c.report(now, t)
 	c.cleanup(t)
 }

@@ -197,7 +197,7 @@ func TestNothingIsDoneBeforeItIsInTheCheckpoint(t *testing.T) {
 	t.Parallel()
 	x := newTrace(t)
 	x.open()
-	x.step(Got{Link: x.link, Msg: wire.Assign{Term: 1, Seq: 9, Run: []dcos.Launch{launch("i._app.1", 5)}, Hash: wire.TaskHash("i._app.1", 5)}})
+	x.step(Got{Link: x.link, Msg: wire.Assign{Term: 1, Seq: x.at + 1, Run: []dcos.Launch{launch("i._app.1", 5)}, Hash: wire.TaskHash("i._app.1", 5)}})
 	x.want("WriteCheckpoint")
 	x.wantNo("CreateSandbox")
 	x.wantReport("")
@@ -252,23 +252,37 @@ func TestOlderAssignmentsAreRefused(t *testing.T) {
 	}
 }
 
-// A task that should be stopped would go on when its session's full assignment
-// was lost and the next change was taken.
-func TestChangesBeforeAFullAssignmentAreNotTaken(t *testing.T) {
+// A task that should be stopped would go on, or its end never be told, when an
+// assignment was lost and the next change was taken.
+func TestChangesBehindALostAssignmentAreNotTaken(t *testing.T) {
 	t.Parallel()
-	x := newTrace(t)
-	x.open()
-	x.do(Unlinked{Link: x.link})
-	x.later(time.Second)
-	x.do(Linked{Link: x.link})
-	x.do(Got{Link: x.link, Msg: wire.Welcome{Version: 1, Term: 1, BeatMillis: 2000}})
-	x.assign(wire.Assign{Run: []dcos.Launch{launch("i._app.1", 5)}})
-	x.wantNo("CreateSandbox")
-	if x.core.seen.Seq == x.at {
-		t.Error("its number is said to be taken: the master would not name the set again")
+	run := wire.Assign{Run: []dcos.Launch{launch("i._app.1", 5)}}
+	for name, lose := range map[string]func(x *trace){
+		"a change": func(x *trace) { x.at++ },
+		"the full one of a connection": func(x *trace) {
+			x.do(Unlinked{Link: x.link})
+			x.later(time.Second)
+			x.do(Linked{Link: x.link})
+			x.do(Got{Link: x.link, Msg: wire.Welcome{Version: 1, Term: 1, BeatMillis: 2000}})
+			x.at++
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			x := newTrace(t)
+			x.open()
+			lose(x)
+			x.assign(run)
+			x.wantNo("CreateSandbox")
+			if x.core.seen.Seq == x.at {
+				t.Error("its number is said to be taken: the master would not name the set again")
+			}
+			run := run
+			run.Full = true
+			x.assign(run)
+			x.want("CreateSandbox")
+		})
 	}
-	x.assign(wire.Assign{Full: true, Run: []dcos.Launch{launch("i._app.1", 5)}})
-	x.want("CreateSandbox")
 }
 
 func TestFullAssignmentStopsWhatItDoesNotName(t *testing.T) {
@@ -473,6 +487,29 @@ func TestRestartAdoptsWhatLivesAndReportsWhatEnded(t *testing.T) {
 				x.wantReport(tt.want)
 			}
 		})
+	}
+}
+
+// A crash in the middle of a write keeps the first records only.
+func TestNoStatusIsForgottenWhereverTheCheckpointIsCut(t *testing.T) {
+	t.Parallel()
+	x := newTrace(t)
+	x.open()
+	x.run("i._app.1", 5)
+	x.do(Exited{Task: "i._app.1", Exit: dcos.Exit{Code: 3}})
+	for n := range len(x.disk) + 1 {
+		c, _, err := Restore(config(), x.now, x.disk[:n])
+		if err != nil {
+			t.Fatal(err)
+		}
+		k := c.tasks["i._app.1"]
+		if k == nil {
+			continue
+		}
+		items := c.outbox.items
+		if len(items) == 0 || items[len(items)-1].status.State != k.rec.State {
+			t.Errorf("after %d of %d records the task is %v, and %v wait to be told", n, len(x.disk), k.rec.State, items)
+		}
 	}
 }
 

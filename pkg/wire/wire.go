@@ -58,8 +58,9 @@ type (
 		RetryMillis int64
 	}
 	// Assign is what the node shall run: it makes or changes the set of tasks
-	// that the agent was told to run. (Term, Seq) grows strictly; on each
-	// connection the first one taken is Full.
+	// that the agent was told to run. (Term, Seq) grows strictly, for one that
+	// is not Full by one; the first of a connection is Full. An agent takes no
+	// other.
 	//
 	// With Full the set becomes Keep and the tasks of Run together: what is in
 	// neither must be stopped. Otherwise the tasks of Run are added and those
