@@ -1,6 +1,6 @@
 // Numbers and times as people read them.
 
-const trim = (n: number, digits: number) => n.toFixed(digits).replace(/\.?0+$/, '')
+const trim = (n: number, digits: number) => n.toFixed(digits).replace(/\.0+$|(\.\d*?)0+$/, '$1')
 
 export function cpus(n: number): string { return n >= 100 ? Math.round(n).toString() : trim(n, 2) }
 
@@ -47,8 +47,23 @@ export function exitText(e: { code: number; signal?: number; oom?: boolean; unkn
   return e.signal ? `signal ${e.signal}` : `exit ${e.code}`
 }
 
+const spelled: Record<string, string> = { cpu: 'CPU', cpus: 'CPUs', gpus: 'GPUs', mem: 'memory', id: 'ID', url: 'URL', uri: 'URI', tls: 'TLS', ip: 'IP', dns: 'DNS', env: 'environment' }
+
 // label makes a sentence of the name of an option: fixed_port -> Fixed port.
 export function label(name: string): string {
   const words = name.replaceAll(/[_-]+/g, ' ').replaceAll(/([a-z])([A-Z])/g, '$1 $2').toLowerCase()
+    .split(' ').map(w => spelled[w] ?? w).join(' ')
   return words.charAt(0).toUpperCase() + words.slice(1)
+}
+
+// humane puts times in a server's sentence into the reader's own clock.
+export function humane(text: string): string {
+  return text.replaceAll(/\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z/g, t => new Date(t).toLocaleTimeString([], { hour12: false }))
+}
+
+// ports counts what is in ranges such as [31000-31002,31005].
+export function ports(ranges: string | undefined): number {
+  let n = 0
+  for (const [, from, to] of (ranges ?? '').matchAll(/(\d+)(?:-(\d+))?/g)) n += to ? Number(to) - Number(from) + 1 : 1
+  return n
 }

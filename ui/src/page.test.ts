@@ -2,7 +2,7 @@ import { expect, test } from 'vitest'
 import { cli, quote } from './api/calls'
 import type { Cluster, Service } from './api/types'
 import { keepOrder, sorted } from './design/order'
-import { ago, cpus, label, mib, shortTask } from './format'
+import { ago, cpus, label, mib, ports, shortTask } from './format'
 import { attention, broken, verdict } from './routes/verdict'
 import { oneTimeToken } from './session'
 
@@ -36,7 +36,7 @@ test('the verdict counts what needs a person, worst first', () => {
 })
 
 test('problems that are named row by row are not counted twice', () => {
-  expect(broken(cluster({ problems: ['2 nodes are lost', '3 instances wait for a place: see', 'master m2 (x) does not answer'] }))).toEqual(['master m2 (x) does not answer'])
+  expect(broken(cluster({ problems: ['lost: 2 nodes', 'waiting for a place: 1 instance; see `dcos why APP`', 'master m2 (x) does not answer'] }))).toEqual(['master m2 (x) does not answer'])
 })
 
 test('commands are safe to paste', () => {
@@ -47,7 +47,8 @@ test('commands are safe to paste', () => {
 })
 
 test('numbers read as people say them', () => {
-  expect([cpus(0.1), cpus(2), cpus(1.25), mib(64), mib(1536), mib(3 << 20)]).toEqual(['0.1', '2', '1.25', '64 MiB', '1.5 GiB', '3 TiB'])
+  expect([cpus(0.1), cpus(2), cpus(10), cpus(1.25), mib(0), mib(60), mib(1536), mib(3 << 20)]).toEqual(['0.1', '2', '10', '1.25', '0 MiB', '60 MiB', '1.5 GiB', '3 TiB'])
+  expect([ports('[31000-31002,31005]'), ports('')]).toEqual([4, 0])
   expect([ago(500), ago(59_000), ago(3_600_000)]).toEqual(['just now', '59 s ago', '1 h ago'])
   expect(shortTask('prod_db.instance-8dfc30b2-11af-8fbb-95b5-be2767642970._app.3')).toBe('8dfc30b2.3')
   expect(label('fixed_port')).toBe('Fixed port')

@@ -41,9 +41,10 @@ export const cli = {
   remove: (s: Service) => s.package ? `dcos package uninstall ${quote(s.package)} --app-id=${quote(s.id)} --yes` : `dcos marathon app remove ${quote(s.id)}`,
   why: (id: string) => `dcos why ${quote(id)}`,
   log: (task: string, file: string) => `dcos task log --follow ${quote(task)} ${file}`,
+  kill: (task: string) => `dcos task kill ${quote(task)}`,
   install: (name: string, options: unknown) => {
     const changed = JSON.stringify(options)
     return changed === '{}' || changed === undefined ? `dcos package install ${quote(name)} --yes`
-      : `echo ${quote(changed)} > options.json && dcos package install ${quote(name)} --options=options.json --yes`
+      : `echo ${quote(changed)} | dcos package install ${quote(name)} --options=- --yes`
   },
 }

@@ -1,4 +1,4 @@
-import { useEffect, useLayoutEffect, useMemo, useRef, useState, type KeyboardEvent, type ReactNode, type RefObject } from 'react'
+import { useLayoutEffect, useMemo, useRef, useState, type KeyboardEvent, type ReactNode, type RefObject } from 'react'
 import { useVirtualizer } from '@tanstack/react-virtual'
 import { keepOrder, sorted, type SortValue } from './order'
 
@@ -9,7 +9,7 @@ export interface Column<T> {
   cell: (row: T) => ReactNode
   sort: (row: T) => SortValue
   number?: boolean
-  wide?: boolean // left out where there is little room
+  room?: number // px that the table must have, or else it is left out: it is in the details too
 }
 
 interface Props<T> {
@@ -25,12 +25,18 @@ interface Props<T> {
 }
 
 const rowHeight = 40
+const gap = 16 // between cells and at both ends, as in parts.css
+
+// leastWidth is what the columns need: below it the table scrolls.
+function leastWidth<T>(columns: Column<T>[]): number {
+  return columns.reduce((sum, c) => sum + gap + Number(/\d+/.exec(c.width)?.[0] ?? 0), gap)
+}
 
 // Grid is a live table: only the rows in sight exist, rows change in place, and while the pointer is
 // over it no row changes its place.
 export function Grid<T>({ label, rows, columns: every, keyOf, nameOf, first, selected, open, empty }: Props<T>) {
-  const [holder, roomy] = useRoom()
-  const columns = useMemo(() => (roomy ? every : every.filter(c => !c.wide)), [every, roomy])
+  const [holder, room] = useRoom()
+  const columns = useMemo(() => every.filter(c => !c.room || c.room <= room), [every, room])
   const [sort, setSort] = useState({ key: first.key, down: first.down ?? false })
   const [held, setHeld] = useState<readonly string[] | null>(null)
   const by = columns.find(c => c.key === sort.key) ?? columns[0]!
@@ -40,7 +46,10 @@ export function Grid<T>({ label, rows, columns: every, keyOf, nameOf, first, sel
   // eslint-disable-next-line react-hooks/incompatible-library -- the virtualizer is read during render on purpose
   const virtual = useVirtualizer({ count: shown.length, getScrollElement: () => body.current, estimateSize: () => rowHeight, overscan: 10, scrollMargin: 0 })
   const template = columns.map(c => c.width).join(' ')
-  useEffect(() => { holder.current?.style.setProperty('--columns', template) }, [template, holder])
+  useLayoutEffect(() => {
+    holder.current?.style.setProperty('--columns', template)
+    holder.current?.style.setProperty('--least', `${leastWidth(columns)}px`)
+  }, [template, columns, holder])
 
   const onSort = (key: string) => {
     setHeld(null)
@@ -89,22 +98,20 @@ export function Grid<T>({ label, rows, columns: every, keyOf, nameOf, first, sel
   )
 }
 
-const roomFrom = 760 // px: what is left out below is in the details
-
-// useRoom says whether there is room for every column.
-function useRoom(): [RefObject<HTMLDivElement | null>, boolean] {
+// useRoom is how many pixels wide a table is.
+function useRoom(): [RefObject<HTMLDivElement | null>, number] {
   const ref = useRef<HTMLDivElement>(null)
-  const [roomy, setRoomy] = useState(true)
+  const [room, setRoom] = useState(Infinity)
   useLayoutEffect(() => {
     const el = ref.current
     if (!el) return
-    const look = () => setRoomy(el.clientWidth === 0 || el.clientWidth >= roomFrom)
+    const look = () => { if (el.clientWidth > 0) setRoom(el.clientWidth) }
     const watch = new ResizeObserver(look)
     watch.observe(el)
     look()
     return () => watch.disconnect()
   }, [])
-  return [ref, roomy]
+  return [ref, room]
 }
 
-function cell<T>(c: Column<T>): string { return `cell${c.number ? ' number' : ''}${c.wide ? ' wide' : ''}` }
+function cell<T>(c: Column<T>): string { return `cell${c.number ? ' number' : ''}` }

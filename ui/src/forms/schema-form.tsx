@@ -16,7 +16,7 @@ function at(options: unknown, path: readonly string[]): unknown {
 
 function Group({ schema, path }: { schema: Field; path: readonly string[] }) {
   return (
-    <>
+    <div className="fields">
       {Object.entries(schema.properties ?? {}).map(([name, child]) => {
         const below = [...path, name]
         if (typeOf(child) !== 'object' || !child.properties) return <Value key={name} name={name} schema={child} path={below} needed={schema.required?.includes(name) ?? false} />
@@ -28,7 +28,7 @@ function Group({ schema, path }: { schema: Field; path: readonly string[] }) {
           </fieldset>
         )
       })}
-    </>
+    </div>
   )
 }
 
@@ -48,7 +48,7 @@ function Value({ name, schema, path, needed }: { name: string; schema: Field; pa
     <div className={type === 'boolean' ? 'field boolean' : 'field'}>
       <div className="field-head">
         <label htmlFor={id}>{schema.title ?? label(name)}</label>
-        {changed && <button type="button" className="plain small" onClick={() => set(before)} aria-label={`${schema.title ?? label(name)}: back to the default`}>back to {before === undefined || before === '' ? 'empty' : JSON.stringify(before)}</button>}
+        {changed && <button type="button" className="plain small" onClick={() => set(before)} >Back to {before === undefined || before === '' ? 'empty' : JSON.stringify(before)}<span className="hidden"> for {schema.title ?? label(name)}</span></button>}
       </div>
       <Input schema={schema} type={type} value={value} set={set} shared={shared} />
       {hint && <p id={hint} className="muted small">{schema.description}</p>}

@@ -1,6 +1,6 @@
 import { useMemo, useState, type FormEvent } from 'react'
 import { useMutation, useQuery, keepPreviousData } from '@tanstack/react-query'
-import { useNavigate } from '@tanstack/react-router'
+import { Link, useNavigate } from '@tanstack/react-router'
 import * as calls from '../api/calls'
 import { asError } from '../api/http'
 import type { PackageDefinition } from '../api/types'
@@ -8,6 +8,7 @@ import { Cli } from '../design/cli'
 import { Code, ErrorBox, say } from '../design/feedback'
 import { count } from '../format'
 import { changes, checker, defaults, type Field, type Options } from '../forms/schema'
+import { useTopic } from '../live/live'
 import { SchemaForm } from '../forms/schema-form'
 
 const none: Field = { type: 'object', properties: {} }
@@ -25,6 +26,13 @@ function useDraft(key: string, initial: Options): [Options, (next: Options) => v
   return [draft, save, drop]
 }
 
+// useTaken is the service that has the name which the options ask for; "" when it is free.
+function useTaken(options: Options): string {
+  const name = (options.service as Options | undefined)?.name
+  const id = typeof name === 'string' ? `/${name.replaceAll(/^\/+/g, '')}` : ''
+  return useTopic('services').some(s => s.id === id) ? id : ''
+}
+
 export function Install({ definition: p }: { definition: PackageDefinition }) {
   const schema = (p.config as Field | undefined) ?? none
   const before = useMemo(() => (defaults(schema) ?? {}) as Options, [schema])
@@ -34,8 +42,9 @@ export function Install({ definition: p }: { definition: PackageDefinition }) {
   const changed = useMemo(() => changes(options, before), [options, before])
   const navigate = useNavigate()
   const valid = errors.size === 0
+  const taken = useTaken(options)
   const plan = useQuery({
-    queryKey: ['plan', p.name, p.version, changed], enabled: valid, staleTime: 5_000, placeholderData: keepPreviousData,
+    queryKey: ['plan', p.name, p.version, changed], enabled: valid && !taken, staleTime: 5_000, placeholderData: keepPreviousData,
     queryFn: async ({ signal }) => {
       await new Promise(r => setTimeout(r, 250)) // while one types, nothing is asked
       signal.throwIfAborted()
@@ -52,7 +61,7 @@ export function Install({ definition: p }: { definition: PackageDefinition }) {
   })
   const submit = (e: FormEvent) => {
     e.preventDefault()
-    if (valid && !install.isPending) install.mutate()
+    if (valid && !taken && !install.isPending) install.mutate()
   }
   const fields = Object.keys(schema.properties ?? {}).length
   return (
@@ -65,16 +74,17 @@ export function Install({ definition: p }: { definition: PackageDefinition }) {
         <h2>Review</h2>
         {p.preInstallNotes && <p className="note">{p.preInstallNotes}</p>}
         {!valid && <p className="problem" role="status"><strong>{count(errors.size, 'option')} to correct</strong></p>}
-        {valid && plan.isError && <ErrorBox title="It cannot be installed like this" error={asError(plan.error)} />}
-        {valid && plan.data && !plan.isError && <ul className="would">{plan.data.would.map(w => <li key={w}>{w}</li>)}</ul>}
+        {taken && <p className="note" role="status">There is a service <Link to="/services" search={{ sel: taken }}>{taken}</Link> already. Another name makes a second one.</p>}
+        {valid && !taken && plan.isError && <ErrorBox title="It cannot be installed like this" error={asError(plan.error)} />}
+        {valid && !taken && plan.data && !plan.isError && <ul className="would">{plan.data.would.map(w => <li key={w}>{w}</li>)}</ul>}
         <h3>What differs from the defaults</h3>
         {Object.keys(changed).length === 0 ? <p className="muted">Nothing.</p> : <Code label="Changed options" value={changed} />}
-        {valid && plan.data?.app && !plan.isError && <details><summary>App definition</summary><Code label="App definition" value={plan.data.app} /></details>}
+        {valid && !taken && plan.data?.app && !plan.isError && <details><summary>App definition</summary><Code label="App definition" value={plan.data.app} /></details>}
         {install.isError && <ErrorBox title="It was not installed" error={asError(install.error)} />}
         <Cli command={calls.cli.install(p.name, changed)} />
         <div className="buttons">
           {Object.keys(changed).length > 0 && <button type="button" onClick={() => setOptions(before)}>All defaults</button>}
-          <button type="submit" className="primary" disabled={!valid || install.isPending || plan.isError}>{install.isPending ? 'Installing…' : `Install ${p.name}`}</button>
+          <button type="submit" className="primary" disabled={!valid || taken !== '' || install.isPending || plan.isError}>{install.isPending ? 'Installing…' : `Install ${p.name}`}</button>
         </div>
       </div>
     </form>

@@ -8,7 +8,7 @@ import { Grid, type Column } from '../design/grid'
 import { Meter } from '../design/meter'
 import { State } from '../design/state'
 import { useRank } from '../design/words'
-import { cpus, mib, shortTask } from '../format'
+import { cpus, mib, ports, shortTask } from '../format'
 import { useComplete, useTopic } from '../live/live'
 import { ListHead, matches, NoMatch, useAddress } from './list'
 
@@ -19,12 +19,12 @@ const place = (n: Node) => [n.region, n.zone].filter(Boolean).join('/')
 function useColumns(): Column<Node>[] {
   const rank = useRank('node')
   return useMemo(() => [
-    { key: 'state', title: 'State', width: '110px', sort: n => rank(n.state), cell: n => <State of="node" word={n.state} /> },
-    { key: 'name', title: 'Node', width: 'minmax(140px,1.6fr)', sort: nameOf, cell: n => <span className="main-cell" title={n.id}>{nameOf(n)}</span> },
-    { key: 'ip', title: 'Address', width: 'minmax(110px,1fr)', sort: n => n.ip, cell: n => <code>{n.ip}</code>, wide: true },
-    { key: 'zone', title: 'Zone', width: 'minmax(80px,.8fr)', sort: place, cell: n => place(n) || <span className="muted">–</span>, wide: true },
-    { key: 'cpu', title: 'CPU', width: 'minmax(140px,1.3fr)', sort: n => -n.allocated.cpus / (n.total.cpus || 1), cell: n => <Meter label="CPU" allocated={n.allocated.cpus} used={n.usage?.cpus} total={n.total.cpus} text={`${cpus(n.allocated.cpus)} / ${cpus(n.total.cpus)}`} /> },
-    { key: 'mem', title: 'Memory', width: 'minmax(170px,1.3fr)', sort: n => -n.allocated.mem / (n.total.mem || 1), cell: n => <Meter label="Memory" allocated={n.allocated.mem} used={n.usage && n.usage.memBytes / 2 ** 20} total={n.total.mem} text={`${mib(n.allocated.mem)} / ${mib(n.total.mem)}`} /> },
+    { key: 'state', title: 'State', width: '92px', sort: n => rank(n.state), cell: n => <State of="node" word={n.state} /> },
+    { key: 'name', title: 'Node', width: 'minmax(120px,1.6fr)', sort: nameOf, cell: n => <span className="main-cell" title={n.id}>{nameOf(n)}</span> },
+    { key: 'ip', title: 'Address', width: 'minmax(110px,1fr)', sort: n => n.ip, cell: n => <code>{n.ip}</code>, room: 900 },
+    { key: 'zone', title: 'Zone', width: 'minmax(80px,.8fr)', sort: place, cell: n => place(n) || <span className="muted">–</span>, room: 1000 },
+    { key: 'cpu', title: 'CPU', width: 'minmax(120px,1.3fr)', sort: n => -n.allocated.cpus / (n.total.cpus || 1), cell: n => <Meter label="CPU" allocated={n.allocated.cpus} used={n.usage?.cpus} total={n.total.cpus} text={`${cpus(n.allocated.cpus)} / ${cpus(n.total.cpus)}`} /> },
+    { key: 'mem', title: 'Memory', width: 'minmax(150px,1.3fr)', sort: n => -n.allocated.mem / (n.total.mem || 1), cell: n => <Meter label="Memory" allocated={n.allocated.mem} used={n.usage && n.usage.memBytes / 2 ** 20} total={n.total.mem} text={`${mib(n.allocated.mem)} / ${mib(n.total.mem)}`} /> },
     { key: 'tasks', title: 'Tasks', width: '76px', sort: n => -n.tasks, cell: n => n.tasks.toLocaleString('en'), number: true },
   ], [rank])
 }
@@ -57,7 +57,7 @@ function Details({ node: n, close }: { node: Node; close: () => void }) {
     ['Id', <code key="id">{n.id}</code>], ['Address', <code key="ip">{n.ip}</code>], ['Place', place(n) || '–'],
     ['In this state since', <Ago key="since" at={n.since} />], ['Version', n.version || '–'],
     ['Isolation', n.isolation === 'container' ? 'containers' : 'plain processes'],
-    ['Ports free', <code key="ports">{n.free.ports || '–'}</code>],
+    ['Ports free', `${ports(n.free.ports).toLocaleString('en')} of ${ports(n.total.ports).toLocaleString('en')}`],
   ]
   return (
     <Drawer id={n.id} title={nameOf(n)} kicker={<><State of="node" word={n.state} />{n.why && <span className="muted">{n.why}</span>}</>} close={close}>

@@ -3,9 +3,9 @@ import type { Cluster, Deployment, Node } from '../api/types'
 import { Ago } from '../design/ago'
 import { Cli } from '../design/cli'
 import { Skeleton } from '../design/feedback'
-import { Meter } from '../design/meter'
+import { Bar } from '../design/meter'
 import { Glyph, State } from '../design/state'
-import { count, cpus, mib, percent } from '../format'
+import { count, cpus, humane, mib, percent } from '../format'
 import { useCluster, useComplete, useTopic } from '../live/live'
 import { attention, broken, verdict, type Attention } from './verdict'
 
@@ -57,8 +57,9 @@ function Totals({ cluster, nodes }: { cluster: Cluster; nodes: readonly Node[] }
       {rows.map(r => (
         <div key={r.name} className="card total">
           <div className="total-head"><span>{r.name}</span><b>{Math.round(percent(r.part, r.whole))}%</b></div>
-          <Meter label={r.name} allocated={r.part} used={r.used} total={r.whole} text={`${r.text} ${r.unit}`} />
-          {r.used !== undefined && <span className="muted small">{Math.round(percent(r.used, r.whole))}% really used</span>}
+          <Bar part={r.part} whole={r.whole} />
+          <span className="muted small">{r.text} {r.unit}</span>
+          {r.used !== undefined && <><Bar part={r.used} whole={r.whole} thin /><span className="muted small">{Math.round(percent(r.used, r.whole))}% in use on the machines</span></>}
         </div>
       ))}
     </div>
@@ -72,7 +73,7 @@ function Needs({ problems, rows }: { problems: string[]; rows: Attention[] }) {
       {rows.slice(0, 12).map(r => (
         <li key={r.to + r.sel}>
           <Glyph severity={r.severity} />
-          <span><b>{r.text}</b>{r.detail && <small className="muted">{r.detail}</small>}</span>
+          <span><b>{r.text}</b>{r.detail && <small className="muted">{humane(r.detail)}</small>}</span>
           <Link to={r.to} search={{ sel: r.sel }} aria-label={`${r.act}: ${r.text}`}>{r.act}</Link>
         </li>
       ))}
@@ -107,7 +108,7 @@ function FirstSteps() {
     <section className="card" aria-labelledby="first">
       <h2 id="first">First steps</h2>
       <p className="muted">Install a package: the catalog comes with the cluster.</p>
-      <p><Link to="/catalog" className="button primary">Open the catalog</Link></p>
+      <p className="gap"><Link to="/catalog" className="button primary">Open the catalog</Link></p>
       <Cli command="dcos package install hello-world --yes" />
     </section>
   )

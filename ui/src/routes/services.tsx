@@ -11,7 +11,7 @@ import { Grid, type Column } from '../design/grid'
 import { Icon } from '../design/icons'
 import { Glyph, State } from '../design/state'
 import { useRank, useWord } from '../design/words'
-import { count, cpus, mib, shortTask } from '../format'
+import { count, cpus, humane, mib, shortTask } from '../format'
 import { useComplete, useTopic } from '../live/live'
 import { ListHead, matches, NoMatch, useAddress } from './list'
 import { removal, restarting, ScaleForm } from './service-acts'
@@ -26,10 +26,10 @@ function useColumns(): Column<Service>[] {
     { key: 'state', title: 'State', width: '116px', sort: s => rank(s.state), cell: s => <State of="service" word={s.state} /> },
     { key: 'id', title: 'Service', width: 'minmax(160px,2fr)', sort: s => s.id, cell: s => <span className="main-cell">{s.id}</span> },
     { key: 'running', title: 'Running', width: '100px', sort: s => s.running / (s.instances || 1), cell: s => <Fraction s={s} />, number: true },
-    { key: 'package', title: 'Package', width: 'minmax(110px,1fr)', sort: s => s.package ?? '', cell: s => s.package ? <>{s.package} <span className="muted">{s.packageVersion}</span></> : <span className="muted">–</span>, wide: true },
-    { key: 'cpu', title: 'CPU each', width: '92px', sort: s => -s.need.cpus, cell: s => cpus(s.need.cpus), number: true, wide: true },
-    { key: 'mem', title: 'Memory each', width: '112px', sort: s => -s.need.mem, cell: s => mib(s.need.mem), number: true, wide: true },
-    { key: 'endpoints', title: 'Reach it at', width: 'minmax(150px,1.2fr)', sort: s => s.endpoints?.[0] ?? '', cell: s => <Endpoints of={s} most={1} /> },
+    { key: 'package', title: 'Package', width: 'minmax(110px,1fr)', sort: s => s.package ?? '', cell: s => s.package ? <>{s.package} <span className="muted">{s.packageVersion}</span></> : <span className="muted">–</span>, room: 800 },
+    { key: 'cpu', title: 'CPU each', width: '92px', sort: s => -s.need.cpus, cell: s => cpus(s.need.cpus), number: true, room: 900 },
+    { key: 'mem', title: 'Memory each', width: '112px', sort: s => -s.need.mem, cell: s => mib(s.need.mem), number: true, room: 900 },
+    { key: 'endpoints', title: 'Reach it at', width: 'minmax(190px,1.2fr)', sort: s => s.endpoints?.[0] ?? '', cell: s => <Endpoints of={s} most={1} />, room: 480 },
   ], [rank])
 }
 
@@ -80,7 +80,7 @@ function Details({ service: s, close }: { service: Service; close: () => void })
   const deleting = s.state === 'deleting'
   const short = s.running < s.instances
   return (
-    <Drawer id={s.id} title={s.id} kicker={<><State of="service" word={s.state} />{s.why && <span className="muted">{s.why}</span>}</>} close={close}>
+    <Drawer id={s.id} title={s.id} kicker={<><State of="service" word={s.state} />{s.why && <span className="muted">{humane(s.why)}</span>}</>} close={close}>
       <div className="big-fraction"><b>{s.running}</b><span>of {count(s.instances, 'instance')} running</span></div>
       <Strip tasks={live} />
       <ScaleForm service={s} disabled={deleting} />

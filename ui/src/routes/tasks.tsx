@@ -28,10 +28,10 @@ function useColumns(): Column<Task>[] {
     { key: 'state', title: 'State', width: '106px', sort: t => rank(t.state), cell: t => <State of="task" word={t.state} /> },
     { key: 'app', title: 'Service', width: 'minmax(130px,1.6fr)', sort: t => t.app, cell: t => <span className="main-cell">{t.app}</span> },
     { key: 'id', title: 'Task', width: '116px', sort: t => t.id, cell: t => <code title={t.id}>{shortTask(t.id)}</code> },
-    { key: 'node', title: 'Node', width: 'minmax(100px,1fr)', sort: t => t.hostname ?? '', cell: t => t.hostname ?? <span className="muted">–</span> },
-    { key: 'address', title: 'Address', width: 'minmax(150px,1fr)', sort: address, cell: t => (address(t) ? <code>{address(t)}</code> : <span className="muted">–</span>), wide: true },
-    { key: 'when', title: 'Since', width: '110px', sort: t => -Date.parse(when(t)), cell: t => <Ago at={when(t)} />, wide: true },
-    { key: 'why', title: 'Ended with', width: 'minmax(110px,1.2fr)', sort: t => exitText(t.exit), cell: t => <span className="muted clip" title={t.message}>{[exitText(t.exit), t.message].filter(Boolean).join(' · ')}</span>, wide: true },
+    { key: 'node', title: 'Node', width: 'minmax(100px,1fr)', sort: t => t.hostname ?? '', cell: t => t.hostname ?? <span className="muted">–</span>, room: 520 },
+    { key: 'address', title: 'Address', width: 'minmax(150px,1fr)', sort: address, cell: t => (address(t) ? <code>{address(t)}</code> : <span className="muted">–</span>), room: 700 },
+    { key: 'when', title: 'Since', width: '110px', sort: t => -Date.parse(when(t)), cell: t => <Ago at={when(t)} />, room: 640 },
+    { key: 'why', title: 'Ended with', width: 'minmax(110px,1.2fr)', sort: t => exitText(t.exit), cell: t => <span className="muted clip" title={t.message}>{[exitText(t.exit), t.message].filter(Boolean).join(' · ')}</span>, room: 860 },
   ], [rank])
 }
 
@@ -69,7 +69,7 @@ function Details({ task: t, close }: { task: Task; close: () => void }) {
   const [question, setQuestion] = useState<Question | null>(null)
   const ended = Boolean(t.endedAt)
   const end: Question = {
-    title: `End task ${shortTask(t.id)}?`, act: 'End task', danger: true, command: `dcos marathon task kill ${calls.quote(t.id)}`,
+    title: `End task ${shortTask(t.id)}?`, act: 'End task', danger: true, command: calls.cli.kill(t.id),
     body: <p>Its process is told to end; {t.app} replaces it by a new task.</p>,
     run: async () => { await calls.kill(t.id); say(`Task ${shortTask(t.id)} ends.`) },
   }

@@ -23,7 +23,7 @@ export function attention(nodes: readonly Node[], services: readonly Service[]):
 
 // broken are the cluster's own problems; what waits or is lost is named row by row beside them.
 export function broken(c: Cluster): string[] {
-  return c.problems.filter(p => !/^\d+ (nodes|instances) /.test(p))
+  return c.problems.filter(p => !/\b\d+ (nodes?|instances?)\b/.test(p))
 }
 
 export function verdict(c: Cluster, services: number, things: number): string {

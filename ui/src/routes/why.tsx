@@ -5,6 +5,7 @@ import type { Service, WhyFilter } from '../api/types'
 import { Ago } from '../design/ago'
 import { Cli } from '../design/cli'
 import { ErrorBox, Skeleton } from '../design/feedback'
+import { Bar } from '../design/meter'
 import { count } from '../format'
 import { useCluster } from '../live/live'
 
@@ -25,7 +26,7 @@ export function WhyPanel({ service: s }: { service: Service }) {
       {!w ? <Skeleton rows={3} /> : (
         <>
           <p className="why-summary">{w.summary}</p>
-          {(w.details ?? []).map(d => <p key={d} className="muted">{d}</p>)}
+          {(w.details ?? []).filter(d => !saidIn(w.summary, d)).map(d => <p key={d} className="muted">{d}</p>)}
           {(w.funnel?.length ?? 0) > 0 && <Funnel steps={w.funnel!} />}
           {(w.suggest?.length ?? 0) > 0 && (
             <>
@@ -41,22 +42,21 @@ export function WhyPanel({ service: s }: { service: Service }) {
   )
 }
 
+// saidIn says whether a detail, without its count, is part of the summary already.
+function saidIn(summary: string, detail: string): boolean { return summary.includes(detail.replace(/^\d+ instances?: /, '')) }
+
 // Funnel shows how many nodes are left behind each filter.
 function Funnel({ steps }: { steps: WhyFilter[] }) {
   const all = (steps[0]?.left ?? 0) + (steps[0]?.rejected ?? 0)
   return (
     <ol className="funnel" aria-label="Nodes that are left behind each condition">
-      <li className="all"><span className="funnel-name">all nodes</span><Bar left={all} all={all} /><b>{all.toLocaleString('en')}</b></li>
+      <li className="all"><span className="funnel-name">all nodes</span><Bar part={all} whole={all} thin /><b>{all.toLocaleString('en')}</b></li>
       {steps.map((f, i) => (
         <li key={`${i} ${f.filter}`} className={f.left === 0 ? 'none' : f.rejected === 0 ? 'same' : ''}>
-          <span className="funnel-name">{f.filter}</span><Bar left={f.left} all={all} /><b>{f.left.toLocaleString('en')}</b>
+          <span className="funnel-name">{f.filter}</span><Bar part={f.left} whole={all} thin /><b>{f.left.toLocaleString('en')}</b>
           {f.rejected > 0 && <span className="reasons">{(f.reasons ?? []).join('; ') || `${count(f.rejected, 'node')} passed over`}</span>}
         </li>
       ))}
     </ol>
   )
-}
-
-function Bar({ left, all }: { left: number; all: number }) {
-  return <svg className="bar" viewBox="0 0 100 6" preserveAspectRatio="none" aria-hidden="true"><rect className="track" width="100" height="6" /><rect className="given solid" width={all ? (100 * left) / all : 0} height="6" /></svg>
 }
