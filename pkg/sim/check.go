@@ -21,6 +21,7 @@ type checker struct {
 
 	placed map[dcos.TaskID]place
 	procs  map[dcos.TaskID]*proc
+	wiped  map[dcos.NodeID]bool // whose agent's data was removed once
 	rest   rest
 }
 
@@ -46,7 +47,7 @@ type proc struct {
 func newChecker(w *world) checker {
 	return checker{
 		w: w, leaders: map[dcos.Term]dcos.MasterID{}, entries: make([]entry, 2), terms: map[dcos.Term]dcos.Index{},
-		ackedAt: map[string]dcos.Term{}, placed: map[dcos.TaskID]place{}, procs: map[dcos.TaskID]*proc{},
+		ackedAt: map[string]dcos.Term{}, placed: map[dcos.TaskID]place{}, procs: map[dcos.TaskID]*proc{}, wiped: map[dcos.NodeID]bool{},
 	}
 }
 
@@ -251,6 +252,8 @@ func (c *checker) attempt(commit state.Commit, k *dcos.Task) {
 func (c *checker) ended(k *dcos.Task) {
 	p := c.procs[k.ID]
 	switch {
+	case k.State == dcos.TaskLost && k.Reason == dcos.ReasonReconciliation && !c.wiped[k.Node]:
+		c.w.fail("task %s on %s is lost (%s), and its agent has lost nothing", k.ID, k.Node, k.Message)
 	case k.State == dcos.TaskLost:
 		return // nobody knows
 	case p == nil:

@@ -37,6 +37,7 @@ type userApp struct {
 	version dcos.Version
 	wants   int // instances at version
 	gone    bool
+	halted  bool // a change was cancelled where it was: old tasks may stay
 }
 
 // kind is what the processes of an app do.
@@ -125,6 +126,7 @@ func (c *client) act() {
 		c.change(a, state.RestartApp{App: a.id, Force: g.one(2)}, a.wants)
 	case g.below(10) < 2:
 		c.w.count("user cancels")
+		a.halted = true
 		c.remove(a, state.CancelDeployment{ID: c.deploymentOf(a), Force: g.one(2)})
 	case g.below(10) < 4:
 		c.w.count("user deletes")
@@ -168,9 +170,8 @@ func (c *client) put(a *userApp) {
 // change sends a command after which the app exists with a newer version.
 func (c *client) change(a *userApp, cmd state.Command, wants int) {
 	a.puts++
-	deletes, gone := a.deletes, a.gone
+	deletes := a.deletes
 	a.gone = false
-	_ = gone
 	c.send(cmd, func(i state.Item, err error) {
 		a.puts--
 		if err != nil || i.Err != nil {
@@ -327,4 +328,14 @@ func (c *client) fate(s dcos.Spec) (after time.Duration, code int, ends bool) {
 		return g.between(time.Millisecond, 200*time.Second), g.below(256), true
 	}
 	return 0, 0, false
+}
+
+// halted says that an app may keep old tasks for good.
+func (c *client) halted(id dcos.AppID) bool {
+	for _, a := range c.apps {
+		if a.id == id {
+			return a.halted
+		}
+	}
+	return false
 }

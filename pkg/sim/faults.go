@@ -280,6 +280,9 @@ func (w *world) calmDown() {
 	for _, m := range w.machines {
 		m.stall = 0
 		m.fs.CrashAfter(never)
+		if m.up && m.log.Err() != nil {
+			m.powerLoss() // its disk has stopped already, and it has not noticed
+		}
 		if !m.power {
 			w.after(w.rng.between(0, time.Second), "power on", m.host, m.powerOn)
 		}

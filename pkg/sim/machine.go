@@ -24,7 +24,7 @@ type machine struct {
 	cpus   int64
 	fs     *journaltest.FS
 	stall  time.Duration
-	runtime
+	containers
 
 	core  *agent.Core
 	log   *journal.Journal
@@ -50,7 +50,7 @@ func newMachine(w *world, i, host int, seed uint64) *machine {
 		id: dcos.NodeID(fmt.Sprintf("a0c4d000-0000-4000-8000-%012d", i+1)), fs: journaltest.New(seed*64 + 16 + uint64(i)),
 		durable: map[dcos.TaskID]bool{},
 	}
-	m.runtime = newRuntime(m)
+	m.containers = newContainers(m)
 	return m
 }
 
@@ -89,7 +89,7 @@ func (m *machine) start() {
 	for _, r := range records {
 		m.noteDurable(r)
 	}
-	m.runtime.restart()
+	m.containers.restart()
 	m.w.note("agent %s starts, boot %d, %d records", m.addr(), m.boot, len(records))
 	core, effects, err := agent.Restore(m.config(), m.w.time(), records)
 	if err != nil {
@@ -108,7 +108,7 @@ func (m *machine) end(restart time.Duration) {
 	m.life++
 	m.fs.Kill()
 	m.w.net.processEnds(m.host)
-	m.runtime.abandon()
+	m.containers.abandon()
 	m.w.after(restart, "supervisor", m.host, m.start)
 }
 
@@ -121,7 +121,7 @@ func (m *machine) powerLoss() {
 	m.boot++
 	m.fs.Crash()
 	m.w.net.hostEnds(m.host)
-	m.runtime.reboot()
+	m.containers.reboot()
 	most := 20 * time.Second
 	if m.w.rng.one(5) {
 		most = 100 * time.Second
@@ -144,6 +144,7 @@ func (m *machine) powerOn() {
 func (m *machine) wipe() {
 	m.end(m.w.rng.between(0, 3*time.Second))
 	m.fs = journaltest.New(m.w.rng.next())
+	m.w.check.wiped[m.id] = true
 	m.boot++
 }
 
@@ -189,7 +190,7 @@ func (m *machine) carryOut(effects []agent.Effect) {
 		case agent.Note:
 			m.w.note("agent %s: %s %s: %s", m.addr(), f.Text, short(f.Task), f.Why)
 		default:
-			m.runtime.do(f)
+			m.containers.do(f)
 		}
 	}
 }

@@ -90,7 +90,7 @@ func (c *checker) appsUnrest(v state.View) string {
 			if k.State != dcos.TaskRunning || k.Goal != dcos.GoalRun {
 				return fmt.Sprintf("task %s is %s on %q with goal %d (%s), backoff %+v", k.ID, k.State, k.Node, k.Goal, k.Message, row.Backoff)
 			}
-			if v.Outdated(row, k) {
+			if v.Outdated(row, k) && !c.w.client.halted(row.App.ID) {
 				return fmt.Sprintf("task %s is outdated", k.ID)
 			}
 		}
@@ -124,7 +124,7 @@ func (c *checker) machinesUnrest(v state.View) string {
 		if len(m.tasks) != len(want) {
 			return fmt.Sprintf("agent %s: the runtime holds %d tasks, %d run", m.addr(), len(m.tasks), len(want))
 		}
-		if most := len(want) + 3*len(c.w.client.apps); len(m.boxes) > most {
+		if most := len(want) + 3*len(c.w.client.apps) + len(m.owed); len(m.boxes) > most {
 			return fmt.Sprintf("agent %s keeps %d sandboxes, expected at most %d", m.addr(), len(m.boxes), most)
 		}
 	}

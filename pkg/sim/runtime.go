@@ -10,13 +10,14 @@ import (
 	"github.com/dcos-go/dcos/pkg/dcos"
 )
 
-// runtime is a machine's container runtime and its sandboxes. Processes live
+// containers is a machine's container runtime and its sandboxes. Processes live
 // on without the agent, and their ends are kept.
-type runtime struct {
+type containers struct {
 	m     *machine
 	tasks map[dcos.TaskID]*container
 	boxes map[dcos.TaskID]bool
 	lanes map[dcos.TaskID]*lane
+	owed  map[dcos.TaskID]bool // sandboxes that could not be removed; the agent looks for them at its next start
 }
 
 // container is what the runtime holds of a task, until it is removed.
@@ -49,15 +50,15 @@ var (
 	errAbandoned = errors.New("abandoned")
 )
 
-func newRuntime(m *machine) runtime {
-	return runtime{m: m, tasks: map[dcos.TaskID]*container{}, boxes: map[dcos.TaskID]bool{}, lanes: map[dcos.TaskID]*lane{}}
+func newContainers(m *machine) containers {
+	return containers{m: m, tasks: map[dcos.TaskID]*container{}, boxes: map[dcos.TaskID]bool{}, lanes: map[dcos.TaskID]*lane{}, owed: map[dcos.TaskID]bool{}}
 }
 
 // restart is for a new life of the agent.
-func (r *runtime) restart() { clear(r.lanes) }
+func (r *containers) restart() { clear(r.lanes) }
 
 // abandon is the end of the agent: work under way may still take effect.
-func (r *runtime) abandon() {
+func (r *containers) abandon() {
 	for _, id := range slices.Sorted(maps.Keys(r.lanes)) {
 		if j := r.lanes[id].now; j != nil && j.half != nil && r.m.w.rng.one(2) {
 			j.half()
@@ -67,7 +68,7 @@ func (r *runtime) abandon() {
 }
 
 // reboot ends all processes; what is on the disk may stay.
-func (r *runtime) reboot() {
+func (r *containers) reboot() {
 	clear(r.lanes)
 	for _, id := range slices.Sorted(maps.Keys(r.tasks)) {
 		c := r.tasks[id]
@@ -82,7 +83,7 @@ func (r *runtime) reboot() {
 }
 
 // do takes an effect that is about tasks.
-func (r *runtime) do(e agent.Effect) {
+func (r *containers) do(e agent.Effect) {
 	ms := func(n int) time.Duration {
 		return r.m.w.rng.between(200*time.Microsecond, time.Duration(n)*time.Millisecond)
 	}
@@ -134,6 +135,9 @@ func (r *runtime) do(e agent.Effect) {
 			err := r.trouble(abandoned)
 			if err == nil {
 				delete(r.boxes, e.Task)
+				delete(r.owed, e.Task)
+			} else {
+				r.owed[e.Task] = true
 			}
 			return agent.SandboxRemoved{Task: e.Task, Err: err}
 		}})
@@ -150,7 +154,7 @@ func (r *runtime) do(e agent.Effect) {
 	}
 }
 
-func (r *runtime) trouble(abandoned bool) error {
+func (r *containers) trouble(abandoned bool) error {
 	switch {
 	case abandoned:
 		return errAbandoned
@@ -163,7 +167,7 @@ func (r *runtime) trouble(abandoned bool) error {
 
 // add queues a piece of work behind the others of its task. Urgent work
 // abandons the piece that is under way.
-func (r *runtime) add(id dcos.TaskID, j job) {
+func (r *containers) add(id dcos.TaskID, j job) {
 	l := r.lanes[id]
 	if l == nil {
 		l = &lane{}
@@ -179,7 +183,7 @@ func (r *runtime) add(id dcos.TaskID, j job) {
 	r.next(id, l)
 }
 
-func (r *runtime) next(id dcos.TaskID, l *lane) {
+func (r *containers) next(id dcos.TaskID, l *lane) {
 	if l.now != nil {
 		return
 	}
@@ -202,7 +206,7 @@ func (r *runtime) next(id dcos.TaskID, l *lane) {
 }
 
 // answer tells the agent, a moment later.
-func (r *runtime) answer(id dcos.TaskID, ev agent.Event) {
+func (r *containers) answer(id dcos.TaskID, ev agent.Event) {
 	if ev == nil {
 		return
 	}
@@ -222,7 +226,7 @@ func (r *runtime) answer(id dcos.TaskID, ev agent.Event) {
 }
 
 // watch tells the agent of the end of a task, also when it has come already.
-func (r *runtime) watch(id dcos.TaskID) {
+func (r *containers) watch(id dcos.TaskID) {
 	c := r.tasks[id]
 	if c == nil {
 		return
@@ -233,13 +237,13 @@ func (r *runtime) watch(id dcos.TaskID) {
 	}
 }
 
-func (r *runtime) tell(c *container) {
+func (r *containers) tell(c *container) {
 	x := *c.exit
 	r.m.after(r.m.w.rng.between(0, 5*time.Millisecond), "exited", func() { r.m.step(agent.Exited{Task: c.id, Exit: x}) })
 }
 
 // start makes the process.
-func (r *runtime) start(s dcos.Spec) error {
+func (r *containers) start(s dcos.Spec) error {
 	if r.tasks[s.Task] != nil {
 		return dcos.ErrConflict
 	}
@@ -256,7 +260,7 @@ func (r *runtime) start(s dcos.Spec) error {
 
 // endIn lets a process end by itself or by a signal. Processes need no agent,
 // but power.
-func (r *runtime) endIn(id dcos.TaskID, d time.Duration, x dcos.Exit) {
+func (r *containers) endIn(id dcos.TaskID, d time.Duration, x dcos.Exit) {
 	c := r.tasks[id]
 	if c == nil {
 		return
@@ -275,7 +279,7 @@ func (r *runtime) endIn(id dcos.TaskID, d time.Duration, x dcos.Exit) {
 	})
 }
 
-func (r *runtime) adopt(id dcos.TaskID, abandoned bool) agent.Event {
+func (r *containers) adopt(id dcos.TaskID, abandoned bool) agent.Event {
 	if err := r.trouble(abandoned); err != nil {
 		return agent.Adopted{Task: id, Err: err}
 	}
@@ -290,7 +294,7 @@ func (r *runtime) adopt(id dcos.TaskID, abandoned bool) agent.Event {
 	return agent.Adopted{Task: id, Alive: c.alive}
 }
 
-func (r *runtime) remove(id dcos.TaskID) {
+func (r *containers) remove(id dcos.TaskID) {
 	c := r.tasks[id]
 	if c == nil {
 		return
