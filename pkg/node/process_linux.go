@@ -47,6 +47,9 @@ func Agent(ctx context.Context, c config.Config, log *slog.Logger) error {
 // calls ready once the cluster takes work.
 func Dev(ctx context.Context, c config.Config, log *slog.Logger, ready func(Ready)) error {
 	c.Bind, c.Advertise = "127.0.0.1", "127.0.0.1"
+	if c.GossipPort == config.Defaults().GossipPort {
+		c.GossipPort = 0 // nobody joins it
+	}
 	p := &process{c: c, log: log, notify: newNotifier(), dev: true, ready: ready}
 	return p.run(ctx, true, true)
 }
