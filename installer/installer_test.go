@@ -3,6 +3,7 @@ package installer
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -24,6 +25,9 @@ type machine struct {
 	enabled bool
 	text    string
 	paths   Paths
+	refused bool // the process ends by an error
+	starts  int
+	stopped int
 }
 
 func (m *machine) Root() bool                           { return !m.user }
@@ -40,14 +44,22 @@ func (m *machine) Systemctl(_ context.Context, args ...string) (string, error) {
 			return no
 		}
 		return "LoadState=" + state(m.loaded, "loaded", "not-found") + "\nActiveState=" + state(m.active, "active", "inactive") +
-			"\nUnitFileState=" + state(m.enabled, "enabled", "") + "\nStatusText=" + m.text + "\n", nil
+			"\nUnitFileState=" + state(m.enabled, "enabled", "") + "\nStatusText=" + m.text + fmt.Sprintf("\nInvocationID=%d\n", m.starts), nil
 	case "daemon-reload":
 		_, err := os.Stat(filepath.Join(m.paths.UnitDir, Unit))
 		m.loaded = err == nil
 	case "enable":
 		m.enabled = true
+	case "stop":
+		m.active = false
+		m.stopped++
 	case "restart":
 		m.active = true
+		m.starts++
+		if m.text = Failed + "the join token is wrong"; m.refused {
+			return "", nil
+		}
+		m.text = Healthy + ": as agent n1"
 		if err := os.MkdirAll(filepath.Join(m.paths.DataDir, "agent"), 0o700); err != nil {
 			return "", err
 		}
@@ -131,6 +143,20 @@ func TestAMachineThatIsNotFitIsLeftAsItWas(t *testing.T) {
 	}
 	if d := cmp.Diff(before, tree(t, p)); d != "" {
 		t.Errorf("files changed:\n%s", d)
+	}
+}
+
+func TestARefusedMachineIsStoppedAndSaysWhyUntilTheTokenIsRight(t *testing.T) {
+	t.Parallel()
+	m, p, o := ground(t)
+	m.refused = true
+	err := Install(t.Context(), o, p, m, &Report{Out: &strings.Builder{}})
+	if err == nil || !strings.Contains(err.Error(), "the join token is wrong") || m.active || m.stopped != 1 {
+		t.Fatalf("%v, active %v, stopped %d times; want the reason and a stopped unit", err, m.active, m.stopped)
+	}
+	m.refused, o.Token = false, "id.right.hash"
+	if err := Install(t.Context(), o, p, m, &Report{Out: &strings.Builder{}}); err != nil || m.starts != 2 {
+		t.Errorf("with the right token: %v, %d starts", err, m.starts)
 	}
 }
 

@@ -44,13 +44,14 @@ func Install(ctx context.Context, o Options, p Paths, m Machine, r *Report) erro
 	r.line("ok", "preflight", "the machine is fit")
 	unit := unitFile(o, p)
 	changed := false // anything for which a running unit must be restarted
+	last := ""       // the unit's start before this run
 	steps := []step{
 		fileStep("binary", p.Binary, 0o755, func() (io.ReadCloser, error) { return os.Open(o.Binary) }, &changed),
 		fileStep("config", filepath.Join(p.ConfigDir, "config.yaml"), 0o600, content(conf), &changed),
-		tokenStep(o, p),
+		tokenStep(o, p, &changed),
 		fileStep("unit", filepath.Join(p.UnitDir, Unit), 0o644, content([]byte(unit)), &changed),
-		startStep(m, &changed),
-		healthyStep(m, o, p),
+		startStep(m, &changed, &last),
+		healthyStep(m, o, p, &last),
 	}
 	return run(ctx, steps, r)
 }
@@ -207,7 +208,7 @@ func writeFile(path string, mode fs.FileMode, open func() (io.ReadCloser, error)
 
 // tokenStep keeps the token where only root reads it. Once the machine has
 // joined, it is removed (healthyStep), and a second run does not put it back.
-func tokenStep(o Options, p Paths) step {
+func tokenStep(o Options, p Paths, changed *bool) step {
 	path := tokenFile(p)
 	return step{
 		name: "token",
@@ -225,6 +226,7 @@ func tokenStep(o Options, p Paths) step {
 			return strings.TrimSpace(string(b)) == o.Token, path, nil
 		},
 		do: func(context.Context) (string, error) {
+			*changed = true
 			return path, writeFile(path, 0o600, content([]byte(o.Token+"\n")))
 		},
 	}

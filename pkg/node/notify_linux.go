@@ -32,7 +32,9 @@ func (n notifier) send(lines ...string) {
 }
 
 // status is the line that `systemctl status` shows and install waits for.
-func (n notifier) status(text string) { n.send("STATUS=" + text) }
+func (n notifier) status(text string) {
+	n.send("STATUS=" + strings.ReplaceAll(text, "\n", "; ")) // a line is a field
+}
 
 // ready says that the process has started, healthy or not: what comes then is
 // told by status.

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/dcos-go/dcos/installer"
 	"github.com/dcos-go/dcos/pkg/config"
 	"github.com/dcos-go/dcos/pkg/dcos"
 	"github.com/dcos-go/dcos/pkg/link"
@@ -55,6 +56,11 @@ func Dev(ctx context.Context, c config.Config, log *slog.Logger, ready func(Read
 }
 
 func (p *process) run(ctx context.Context, isMaster, isAgent bool) (err error) {
+	defer func() {
+		if err != nil {
+			p.notify.status(installer.Failed + err.Error())
+		}
+	}()
 	release, err := lockDir(p.c.DataDir)
 	if err != nil {
 		return err
