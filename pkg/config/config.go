@@ -45,17 +45,15 @@ type Config struct {
 	Region       string            `json:"region" roles:"master,agent,dev" doc:"Region of this machine, seen by constraints as @region."`
 	Zone         string            `json:"zone" roles:"master,agent,dev" doc:"Zone of this machine, seen by constraints as @zone."`
 
-	ImageMirrors    []string `json:"image_mirrors" roles:"agent,dev" doc:"Registries (host:port) that are asked before the one an image names, in order. http://host:port allows plain HTTP."`
-	LogBytes        int64    `json:"task_log_bytes" default:"16777216" roles:"agent,dev" doc:"Bytes kept of each of a task's stdout and stderr; older ones are dropped."`
-	SandboxKeep     int      `json:"sandbox_keep" default:"10" roles:"agent,dev" doc:"Sandboxes of ended tasks that are kept per app."`
-	TaskPids        int64    `json:"task_pids" default:"4096" roles:"agent,dev" doc:"Most processes and threads of one task."`
-	ImageLimitMB    int64    `json:"image_limit_mb" default:"20480" roles:"agent,dev" doc:"Largest unpacked image, in MiB."`
-	ParallelStarts  int      `json:"parallel_starts" default:"8" roles:"agent,dev" doc:"Tasks that are started at the same time."`
-	LogLevel        string   `json:"log_level" default:"info" roles:"master,agent,dev" doc:"Least level of the log: debug, info, warn or error."`
-	LogFormat       string   `json:"log_format" default:"text" roles:"master,agent,dev" doc:"Form of the log lines: text or json."`
-	WithAgent       bool     `json:"with_agent" roles:"master" doc:"Run an agent in the same process: the machine is master and agent."`
-	With            []string `json:"with" roles:"dev" doc:"Packages that dev installs once it is up."`
-	MetricsDisabled bool     `json:"metrics_disabled" roles:"master,agent" doc:"Do not serve /metrics."`
+	ImageMirrors []string `json:"image_mirrors" roles:"agent,dev" doc:"Registries (host:port) that are asked before the one an image names, in order. http://host:port allows plain HTTP."`
+	LogBytes     int64    `json:"task_log_bytes" default:"16777216" roles:"agent,dev" doc:"Bytes kept of each of a task's stdout and stderr; older ones are dropped."`
+	SandboxKeep  int      `json:"sandbox_keep" default:"10" roles:"agent,dev" doc:"Sandboxes of ended tasks that are kept per app."`
+	TaskPids     int64    `json:"task_pids" default:"4096" roles:"agent,dev" doc:"Most processes and threads of one task."`
+	ImageLimitMB int64    `json:"image_limit_mb" default:"20480" roles:"agent,dev" doc:"Largest unpacked image, in MiB."`
+	LogLevel     string   `json:"log_level" default:"info" roles:"master,agent,dev" doc:"Least level of the log: debug, info, warn or error."`
+	LogFormat    string   `json:"log_format" default:"text" roles:"master,agent,dev" doc:"Form of the log lines: text or json."`
+	WithAgent    bool     `json:"with_agent" roles:"master" doc:"Run an agent in the same process: the machine is master and agent."`
+	With         []string `json:"with" roles:"dev" doc:"Packages that dev installs once it is up."`
 }
 
 // Key describes one key for flags, environment and documentation.
@@ -133,7 +131,6 @@ func (c *Config) Check(role string) error {
 	positive("task_log_bytes", c.LogBytes)
 	positive("task_pids", c.TaskPids)
 	positive("image_limit_mb", c.ImageLimitMB)
-	positive("parallel_starts", int64(c.ParallelStarts))
 	if c.DiskReserveMB < 0 || c.ReserveMemMB < 0 || c.ReserveCPUs < 0 || c.SandboxKeep < 0 {
 		fault("disk_reserve_mb, reserve_mem_mb, reserve_cpus, sandbox_keep", "must not be negative")
 	}

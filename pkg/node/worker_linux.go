@@ -89,7 +89,7 @@ func (w *worker) openRuntime() error {
 	if w.boxes, err = sandbox.New(filepath.Join(dir, "sandboxes")); err != nil {
 		return fmt.Errorf("open sandboxes: %w", err)
 	}
-	w.images, err = image.New(image.Config{Dir: filepath.Join(dir, "images"), Mirrors: w.c.ImageMirrors, Insecure: w.c.ImageMirrors, Log: w.process.log})
+	w.images, err = image.New(image.Config{Dir: filepath.Join(dir, "images"), Mirrors: w.c.ImageMirrors, Insecure: w.c.ImageMirrors, Limits: image.Limits{UnpackedBytes: w.c.ImageLimitMB << 20}, Log: w.process.log})
 	if err != nil {
 		return fmt.Errorf("open images: %w", err)
 	}
