@@ -417,4 +417,3 @@ func TestFailuresToStartEndTheTask(t *testing.T) {
 		})
 	}
 }
-
