@@ -39,7 +39,7 @@ func explain(err error) told {
 	case errors.As(err, &cert):
 		return told{"the certificate of the cluster is not trusted", cert.Err.Error(), "attach the cluster anew, which asks for its CA: dcos cluster setup URL", err}
 	case errors.As(err, &refusal):
-		return refused(err, refusal)
+		return refusedBy(err, refusal)
 	case errors.As(err, &op) && op.Op == "dial":
 		return told{"the cluster cannot be reached", op.Error(), "does it run? `dcos cluster list` shows its address, `dcos dev` starts one on this machine", err}
 	case errors.Is(err, context.DeadlineExceeded):
@@ -48,8 +48,8 @@ func explain(err error) told {
 	return told{what: strings.TrimSpace(err.Error()), err: err}
 }
 
-// refused explains a server's refusal, each field in a line of its own.
-func refused(err error, e *client.Error) told {
+// refusedBy explains a server's refusal, each field in a line of its own.
+func refusedBy(err error, e *client.Error) told {
 	out := told{what: e.Message, next: e.Hint, err: err}
 	var why []string
 	for _, f := range e.Fields {

@@ -52,8 +52,9 @@ func installCommand(e *Env) *cobra.Command {
 		if err := installer.Install(cmd.Context(), o, p, host(p), r); err != nil {
 			return err
 		}
-		if r.Changed == 0 {
-			fmt.Fprintln(e.Err, "nothing to do: the machine is installed as asked")
+		if r.Changed == 0 { // then no new tokens either
+			fmt.Fprintln(e.Err, "nothing to do: the machine is installed as asked; to add machines: dcos token create agent (or master)")
+			return nil
 		}
 		if o.Role == installer.RoleAgent {
 			return nil

@@ -13,7 +13,7 @@ import (
 func operatorCommands(e *Env) []*cobra.Command {
 	return []*cobra.Command{
 		marathonCommand(e), packageCommand(e), taskCommand(e),
-		whyCommand(e), nodeCommand(e), masterListCommand(e), eventsCommand(e),
+		whyCommand(e), nodeCommand(e), eventsCommand(e),
 		clusterCommand(e), authCommand(e), tokenCommand(e), userCommand(e),
 	}
 }

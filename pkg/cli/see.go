@@ -72,8 +72,8 @@ func nodeTable(masters []client.MasterStatus, nodes []client.Node) *table {
 	return t
 }
 
-func masterListCommand(e *Env) *cobra.Command {
-	list := &cobra.Command{Use: "masters", Short: "List the masters and who leads", Args: noArgs, GroupID: "see"}
+func masterList(e *Env) *cobra.Command {
+	list := &cobra.Command{Use: "list", Short: "List the masters and who leads", Args: noArgs}
 	asJSON := jsonFlag(list)
 	list.RunE = ask(e, func(ctx context.Context, api *client.Client, _ []string) error {
 		masters, err := client.All(ctx, api.Masters, client.Query{})

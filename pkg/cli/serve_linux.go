@@ -20,9 +20,11 @@ func serveCommands(e *Env) []*cobra.Command {
 }
 
 func masterCommand(e *Env) *cobra.Command {
-	return processCommand(e, "master", "Run a master in the foreground",
+	c := processCommand(e, "master", "Run a master in the foreground",
 		"The first master of a cluster starts with --bootstrap; others with --join ADDRESS --token TOKEN.\nLater starts need neither.",
 		node.Master)
+	c.AddCommand(masterList(e))
+	return c
 }
 
 func agentCommand(e *Env) *cobra.Command {

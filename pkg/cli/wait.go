@@ -64,7 +64,7 @@ func (w *waiting) deployed(ctx context.Context, e *Env, api *client.Client, app,
 		case err != nil:
 			return true, notFound("app "+app+" was removed meanwhile", "dcos events")
 		case s.Deployment == deployment && s.Deployment != "" || gone:
-			p.say("%s: %s, %d of %d running%s", app, s.State, s.Running, s.Instances, because(s.Why))
+			p.say("%s", doing(app, s))
 			return false, nil
 		}
 		return true, nil
@@ -151,6 +151,14 @@ func since(from *time.Time, is bool, now time.Time) time.Duration {
 // goesOn says that looking again may help.
 func goesOn(err error) bool {
 	return err == nil || isNotFound(err) || errors.Is(err, dcos.ErrUnavailable) || errors.Is(err, dcos.ErrExhausted)
+}
+
+// doing says how far an app is.
+func doing(app string, s client.Service) string {
+	if s.State == "waiting" || s.State == "deleting" {
+		return app + ": " + s.State + because(s.Why)
+	}
+	return fmt.Sprintf("%s: %s, %d of %d running", app, s.State, s.Running, s.Instances)
 }
 
 func because(why string) string {
