@@ -1,4 +1,4 @@
-import { useState } from 'react'
+import { useId, useState } from 'react'
 
 // copy works without a secure context too: on plain HTTP browsers hide the clipboard.
 async function copy(text: string): Promise<boolean> {
@@ -10,6 +10,7 @@ async function copy(text: string): Promise<boolean> {
 
 // Cli shows the command that does the same, ready to be copied.
 export function Cli({ command }: { command: string }) {
+  const id = useId()
   const [done, setDone] = useState('')
   const onCopy = async () => {
     setDone(await copy(command) ? 'Copied' : 'Select and copy')
@@ -17,8 +18,8 @@ export function Cli({ command }: { command: string }) {
   }
   return (
     <div className="cli">
-      <code>{command}</code>
-      <button type="button" className="plain" onClick={() => void onCopy()} aria-label={`Copy CLI: ${command}`}>{done || 'Copy CLI'}</button>
+      <code id={id}>{command}</code>
+      <button type="button" className="plain" onClick={() => void onCopy()} aria-describedby={id}>{done || 'Copy CLI'}</button>
     </div>
   )
 }

@@ -37,7 +37,7 @@ export function Confirm({ question: q, close }: { question: Question; close: () 
   }
   return (
     <dialog ref={dialog} aria-labelledby={title} onClose={close} className="confirm">
-      <form method="dialog" onSubmit={e => { e.preventDefault(); if (!busy && (!q.typed || typed === q.typed)) void go() }}>
+      <form onSubmit={e => { e.preventDefault(); if (!busy && (!q.typed || typed === q.typed)) void go() }}>
         <h2 id={title}>{q.title}</h2>
         <div>{q.body}</div>
         {q.typed && (

@@ -81,7 +81,7 @@ export function Install({ definition: p }: { definition: PackageDefinition }) {
         {Object.keys(changed).length === 0 ? <p className="muted">Nothing.</p> : <Code label="Changed options" value={changed} />}
         {valid && !taken && plan.data?.app && !plan.isError && <details><summary>App definition</summary><Code label="App definition" value={plan.data.app} /></details>}
         {install.isError && <ErrorBox title="It was not installed" error={asError(install.error)} />}
-        <Cli command={calls.cli.install(p.name, changed)} />
+        {valid && !taken && <Cli command={calls.cli.install(p.name, changed)} />}
         <div className="buttons">
           {Object.keys(changed).length > 0 && <button type="button" onClick={() => setOptions(before)}>All defaults</button>}
           <button type="submit" className="primary" disabled={!valid || taken !== '' || install.isPending || plan.isError}>{install.isPending ? 'Installing…' : `Install ${p.name}`}</button>

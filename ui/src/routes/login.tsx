@@ -8,7 +8,8 @@ export function Login({ problem }: { problem?: ApiError | undefined }) {
   const [uid, setUid] = useState('')
   const [password, setPassword] = useState('')
   const [busy, setBusy] = useState(false)
-  const [failed, setFailed] = useState<ApiError | undefined>(problem)
+  const [tried, setFailed] = useState<ApiError>()
+  const failed = tried ?? problem
   const submit = async (e: FormEvent) => {
     e.preventDefault()
     setBusy(true)

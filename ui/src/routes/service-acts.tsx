@@ -70,19 +70,21 @@ export function ScaleForm({ service: s, disabled }: { service: Service; disabled
   }
   const step = (by: number) => setText(String(Math.max(0, Math.min(most, (valid ? to : s.instances) + by))))
   return (
-    <form className="scale" onSubmit={submit}>
-      <label htmlFor={id}>Instances</label>
-      <span className="stepper">
-        <button type="button" aria-label="One less" disabled={disabled || to <= 0} onClick={() => step(-1)}>−</button>
-        <input id={id} inputMode="numeric" value={text ?? String(s.instances)} onChange={e => setText(e.target.value.trim())} disabled={disabled} aria-invalid={!valid} autoComplete="off" />
-        <button type="button" aria-label="One more" disabled={disabled} onClick={() => step(1)}>+</button>
-      </span>
-      <button type="submit" className="primary" disabled={disabled || !changed || busy}>{to === 0 && changed ? 'Stop' : 'Scale'}</button>
-      {changed && <Cli command={calls.cli.scale(s.id, to)} />}
-      {!valid && <p className="field-error">A whole number from 0 to {most.toLocaleString('en')} is expected.</p>}
-      {error && !error.locked && <ErrorBox title="It was not scaled" error={error} />}
-      {error?.locked && <div className="problem warn" role="alert"><strong>A change is under way</strong><span>It has to be replaced by this one, or finish first.</span><div><button type="button" onClick={() => void up(true)}>Replace it</button></div></div>}
+    <>
+      <form className="scale" onSubmit={submit}>
+        <label htmlFor={id}>Instances</label>
+        <span className="stepper">
+          <button type="button" aria-label="One less" disabled={disabled || to <= 0} onClick={() => step(-1)}>−</button>
+          <input id={id} inputMode="numeric" value={text ?? String(s.instances)} onChange={e => setText(e.target.value.trim())} disabled={disabled} aria-invalid={!valid} autoComplete="off" />
+          <button type="button" aria-label="One more" disabled={disabled} onClick={() => step(1)}>+</button>
+        </span>
+        <button type="submit" className="primary" disabled={disabled || !changed || busy}>{to === 0 && changed ? 'Stop' : 'Scale'}</button>
+        {changed && <Cli command={calls.cli.scale(s.id, to)} />}
+        {!valid && <p className="field-error">A whole number from 0 to {most.toLocaleString('en')} is expected.</p>}
+        {error && !error.locked && <ErrorBox title="It was not scaled" error={error} />}
+        {error?.locked && <div className="problem warn" role="alert"><strong>A change is under way</strong><span>It has to be replaced by this one, or finish first.</span><div><button type="button" onClick={() => void up(true)}>Replace it</button></div></div>}
+      </form>
       {question && <Confirm question={question} close={() => { setQuestion(null); setText(null) }} />}
-    </form>
+    </>
   )
 }
