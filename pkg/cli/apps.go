@@ -87,8 +87,8 @@ func checkJSON(name string, b []byte) error {
 	if len(bytes.TrimSpace(b)) == 0 {
 		return usagef("%s is empty, expected JSON", name)
 	}
-	var any json.RawMessage
-	err := json.Unmarshal(b, &any)
+	var doc json.RawMessage
+	err := json.Unmarshal(b, &doc)
 	var syntax *json.SyntaxError
 	if errors.As(err, &syntax) {
 		line := 1 + bytes.Count(b[:min(int(syntax.Offset), len(b))], []byte("\n"))
@@ -149,7 +149,7 @@ func appList(e *Env) *cobra.Command {
 		for _, a := range apps {
 			t.add(a.ID, number(a.Mem), number(a.CPUs), tasksOf(a), words[a.ID], deploymentOf(a), containerOf(a), a.Cmd)
 		}
-		return t.print(e, "no apps; add one with `dcos marathon app add` or `dcos package install`")
+		return t.write(e, "no apps; add one with `dcos marathon app add` or `dcos package install`")
 	})
 	return c
 }

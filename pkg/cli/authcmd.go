@@ -152,7 +152,8 @@ func authLogin(e *Env) *cobra.Command {
 }
 
 func authLogout(e *Env) *cobra.Command {
-	return &cobra.Command{Use: "logout", Short: "Forget the token of the cluster in use", Args: noArgs,
+	return &cobra.Command{
+		Use: "logout", Short: "Forget the token of the cluster in use", Args: noArgs,
 		RunE: func(*cobra.Command, []string) error {
 			known, err := clustersOf(e)
 			if err != nil {
@@ -163,7 +164,8 @@ func authLogout(e *Env) *cobra.Command {
 				return err
 			}
 			return changeToken(e, one.ID, "")
-		}}
+		},
+	}
 }
 
 // changeToken keeps what else the file says: flags and environment must not
@@ -196,7 +198,7 @@ func authProviders(e *Env) *cobra.Command {
 		for _, id := range slices.Sorted(maps.Keys(all)) {
 			t.add(id, all[id].Description)
 		}
-		return t.print(e, "no way to log in")
+		return t.write(e, "no way to log in")
 	})
 	return c
 }

@@ -205,13 +205,23 @@ func TestJSONIsWhatTheAPIAnswers(t *testing.T) {
 		args string
 		into any
 	}{
-		{"task list --json", &tasks}, {"node list --json", &nodes}, {"marathon app list --json", &apps},
-		{"cluster status --json", &status}, {"why /clock --json", &why},
-		{"package search --json", &client.PackageSearch{}}, {"package describe redis", &client.PackageDescribe{}},
-		{"package list --json", &[]client.PackageListed{}}, {"token list --json", &[]client.TokenRow{}}, {"user list --json", &[]client.User{}},
-		{"master list --json", &[]client.MasterStatus{}}, {"events --json", &[]client.Event{}}, {"version --json", &client.Version{}},
-		{"package describe redis --config", &map[string]any{}}, {"package describe redis --render", &map[string]any{}},
-		{"package describe redis --package-versions", &[]string{}}, {"package repo list --json", &client.RepositoryList{}},
+		{"task list --json", &tasks},
+		{"node list --json", &nodes},
+		{"marathon app list --json", &apps},
+		{"cluster status --json", &status},
+		{"why /clock --json", &why},
+		{"package search --json", &client.PackageSearch{}},
+		{"package describe redis", &client.PackageDescribe{}},
+		{"package list --json", &[]client.PackageListed{}},
+		{"token list --json", &[]client.TokenRow{}},
+		{"user list --json", &[]client.User{}},
+		{"master list --json", &[]client.MasterStatus{}},
+		{"events --json", &[]client.Event{}},
+		{"version --json", &client.Version{}},
+		{"package describe redis --config", &map[string]any{}},
+		{"package describe redis --render", &map[string]any{}},
+		{"package describe redis --package-versions", &[]string{}},
+		{"package repo list --json", &client.RepositoryList{}},
 		{"auth list-providers --json", &map[string]client.Provider{}},
 	} {
 		out, _ := w.run(exitOK, "", strings.Fields(tt.args)...)
@@ -291,7 +301,7 @@ func TestTablesAlignNumbersAndKeepToTheTerminal(t *testing.T) {
 	tb.add("c", "", "")
 	var out bytes.Buffer
 	e := &Env{Out: &out, Err: &out, Width: 30}
-	if err := tb.print(e, ""); err != nil {
+	if err := tb.write(e, ""); err != nil {
 		t.Fatal(err)
 	}
 	want := "NAME       MEM  NOTE\na          1.5  x\nlong-name  128  evil \ufffd[2J tex\u2026\nc            -  -\n"

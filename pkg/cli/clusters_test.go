@@ -167,7 +167,7 @@ func TestSetupTrustsOnlyTheCertificateThatWasAgreedTo(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, true)
 	sum := sha256.Sum256(w.secrets.CA.Cert().Raw)
-	print := hex.EncodeToString(sum[:])
+	sha := hex.EncodeToString(sum[:])
 	login := []string{"DCOS_USERNAME=admin", "DCOS_PASSWORD=" + password}
 	setup := func(code int, in string, tty bool, args ...string) string {
 		t.Helper()
@@ -178,13 +178,13 @@ func TestSetupTrustsOnlyTheCertificateThatWasAgreedTo(t *testing.T) {
 		}
 		return errs.String()
 	}
-	contains(t, setup(exitUsage, "", false), print, "--fingerprint "+print)
+	contains(t, setup(exitUsage, "", false), sha, "--fingerprint "+sha)
 	contains(t, setup(exitDenied, "", false, "--fingerprint", strings.Repeat("00", 32)), "another fingerprint")
 	contains(t, setup(exitFailed, "n\n", true), "was not set up")
 	if _, err := os.Stat(filepath.Join(w.home, ".dcos")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a setup that failed left something: %v", err)
 	}
-	setup(exitOK, "", false, "--fingerprint", strings.ToUpper(print))
+	setup(exitOK, "", false, "--fingerprint", strings.ToUpper(sha))
 	w.run(exitOK, "", "node", "list")
 	setup(exitOK, "y\n", true, "--name", "mine")
 	out, _ := w.run(exitOK, "", "cluster", "list")

@@ -34,8 +34,8 @@ type Env struct {
 func FromOS() *Env {
 	home, _ := os.UserHomeDir() // "" is handled where it matters
 	e := &Env{Args: os.Args[1:], In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Environ: os.Environ(), Home: home}
-	out := int(os.Stdout.Fd())                                                                  //nolint:gosec // a descriptor fits
-	if term.IsTerminal(out) && term.IsTerminal(int(os.Stdin.Fd())) && e.Get("TERM") != "dumb" { //nolint:gosec // a descriptor fits
+	out := int(os.Stdout.Fd())
+	if term.IsTerminal(out) && term.IsTerminal(int(os.Stdin.Fd())) && e.Get("TERM") != "dumb" {
 		e.TTY = true
 		if w, _, err := term.GetSize(out); err == nil {
 			e.Width = w

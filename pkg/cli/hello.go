@@ -58,7 +58,9 @@ func serveHello(ctx context.Context, e *Env, port string) error {
 	case <-ctx.Done():
 	}
 	err = srv.Close()
-	<-done
+	if ended := <-done; err == nil && !errors.Is(ended, http.ErrServerClosed) {
+		err = ended
+	}
 	if errors.Is(err, net.ErrClosed) {
 		return nil
 	}

@@ -137,8 +137,10 @@ func knownCommand(cmd *cobra.Command, args []string) error {
 
 // groupOf is a command that only holds others.
 func groupOf(use, short, id string, below ...*cobra.Command) *cobra.Command {
-	c := &cobra.Command{Use: use, Short: short, GroupID: id, Args: knownCommand, SuggestionsMinimumDistance: 2,
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
+	c := &cobra.Command{
+		Use: use, Short: short, GroupID: id, Args: knownCommand, SuggestionsMinimumDistance: 2,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
 	c.AddCommand(below...)
 	return c
 }

@@ -37,7 +37,7 @@ func packageSearch(e *Env) *cobra.Command {
 		for _, p := range found {
 			t.add(p.Name, p.CurrentVersion, capital(p.Selected), capital(p.Framework), p.Description)
 		}
-		return t.print(e, fmt.Sprintf("no package matches %q", query))
+		return t.write(e, fmt.Sprintf("no package matches %q", query))
 	})
 	return c
 }
@@ -298,7 +298,7 @@ func packageRepos(e *Env) *cobra.Command {
 		for _, r := range all {
 			t.add(r.Name, r.URI)
 		}
-		return t.print(e, "no repositories")
+		return t.write(e, "no repositories")
 	})
 	return c
 }

@@ -35,7 +35,7 @@ func nodeCommand(e *Env) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return nodeTable(masters, nodes).print(e, "no nodes")
+		return nodeTable(masters, nodes).write(e, "no nodes")
 	})
 	show := &cobra.Command{Use: "show NODE", Short: "Show a node as JSON", Args: exactly(1), ValidArgsFunction: complete(e, nodeIDs)}
 	show.RunE = ask(e, func(ctx context.Context, api *client.Client, args []string) error {

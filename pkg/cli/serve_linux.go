@@ -82,11 +82,3 @@ func devCommand(e *Env) *cobra.Command {
 	}
 	return c
 }
-
-// quieter keeps the log of an interactive cluster to what a person must see.
-func quieter(level string) string {
-	if level == "info" {
-		return "warn"
-	}
-	return level
-}

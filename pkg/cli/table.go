@@ -29,9 +29,9 @@ func (t *table) add(cells ...string) {
 	t.rows = append(t.rows, cells)
 }
 
-// print writes the table. An empty one is said on standard error, so that
+// write prints the table. An empty one is said on standard error, so that
 // standard output stays data. On a terminal the last column is cut to fit.
-func (t *table) print(e *Env, empty string) error {
+func (t *table) write(e *Env, empty string) error {
 	if len(t.rows) == 0 {
 		fmt.Fprintln(e.Err, empty)
 		return nil
@@ -104,5 +104,5 @@ func show[T any](e *Env, asJSON bool, rows []T, t *table, empty string) error {
 		}
 		return printJSON(e, rows)
 	}
-	return t.print(e, empty)
+	return t.write(e, empty)
 }

@@ -110,10 +110,10 @@ func TestAppsStartStopRestartAndShow(t *testing.T) {
 	w.run(exitOK, "", "marathon", "app", "start", "clock", "2")
 	_, errs = w.run(exitOK, "", "marathon", "app", "start", "clock")
 	contains(t, errs, "started already and has 2 instances")
+	out, _ = w.run(exitOK, "", "marathon", "task", "list", "clock", "--json")
+	contains(t, out, `"appId": "/clock"`)
 	out, _ = w.run(exitOK, "", "marathon", "app", "kill", "clock")
 	if n := strings.Count(out, "clock.instance"); n != 2 {
 		t.Errorf("%d killed, want 2: %s", n, out)
 	}
-	out, _ = w.run(exitOK, "", "marathon", "task", "list", "clock", "--json")
-	contains(t, out, `"appId": "/clock"`)
 }

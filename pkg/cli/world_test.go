@@ -122,7 +122,10 @@ func (w *world) agent(ctx context.Context) {
 		w.t.Error(err)
 		return
 	}
-	for range changes {
+	for _, err := range changes {
+		if err != nil {
+			return // the test has ended
+		}
 		view = w.cluster.View()
 		for k := range view.Tasks() {
 			switch {
