@@ -35,7 +35,7 @@ type userApp struct {
 	puts    int // sent and not answered
 	deletes int // sent, not answered or of unknown outcome
 	version dcos.Version
-	wants   int // instances at version
+	wants   int // instances at version; -1: not known
 	gone    bool
 	halted  bool // a change was cancelled where it was: old tasks may stay
 }
@@ -55,15 +55,15 @@ func newClient(w *world) *client {
 	for _, m := range w.machines {
 		room += m.cpus * 1000
 	}
-	room = room * 55 / 100
-	for i := range 3 + w.rng.below(4) {
-		a := &userApp{id: dcos.AppID(fmt.Sprintf("/app-%d", i)), kind: serves, cpus: "0.5", most: 1 + w.rng.below(6)}
+	room = room * 75 / 100
+	for i := range 3 + w.rng.below(5) {
+		a := &userApp{id: dcos.AppID(fmt.Sprintf("/app-%d", i)), kind: serves, cpus: "0.5", most: 1 + w.rng.below(8)}
 		if w.rng.one(3) {
 			a.kind = kind(1 + w.rng.below(2))
 		}
 		need := int64(500)
 		if w.rng.one(3) {
-			a.cpus, need = "1", 1000
+			a.cpus, need = "0.7", 700
 		}
 		switch w.rng.below(5) {
 		case 0:
@@ -74,7 +74,7 @@ func newClient(w *world) *client {
 		case 2:
 			a.extra = `,"container":{"type":"MESOS","docker":{"image":"app:1"}}`
 		}
-		for a.most > 1 && int64(a.most)*need > room/2 {
+		for a.most > 1 && int64(a.most)*need > room {
 			a.most--
 		}
 		if room -= int64(a.most) * need; room < 0 {
@@ -123,7 +123,7 @@ func (c *client) act() {
 		c.put(a)
 	case g.below(10) < 3:
 		c.w.count("user restarts")
-		c.change(a, state.RestartApp{App: a.id, Force: g.one(2)}, a.wants)
+		c.change(a, state.RestartApp{App: a.id, Force: g.one(2)}, -1) // as many as there are
 	case g.below(10) < 2:
 		c.w.count("user cancels")
 		a.halted = true
@@ -131,11 +131,55 @@ func (c *client) act() {
 	case g.below(10) < 4:
 		c.w.count("user deletes")
 		c.remove(a, state.DeleteApp{App: a.id, Force: g.one(2)})
+	case g.one(4):
+		c.rival()
 	case g.one(3):
 		c.send(state.ResetBackoff{App: a.id}, func(state.Item, error) {})
 	default:
 		c.read()
 	}
+}
+
+// rival is another scheduler that goes by what some master shows: by the time
+// its placement is committed the room may be taken.
+func (c *client) rival() {
+	m, g := c.any(), &c.w.rng
+	if !m.up {
+		return
+	}
+	v := m.store.View()
+	var tasks []*dcos.Task
+	for a := range v.WaitingApps() {
+		for k := range v.TasksOf(a) {
+			if k.State == dcos.TaskWaiting {
+				tasks = append(tasks, k)
+			}
+		}
+	}
+	var nodes []dcos.NodeID
+	for n := range v.Nodes() {
+		if n.State == dcos.NodeActive {
+			nodes = append(nodes, n.ID)
+		}
+	}
+	if len(tasks) == 0 || len(nodes) == 0 {
+		return
+	}
+	k := tasks[g.below(len(tasks))]
+	def, ok := v.AppAt(k.App, k.Version)
+	if !ok {
+		return
+	}
+	p := state.Placement{Task: k.ID, Node: nodes[g.below(len(nodes))]}
+	for range def.Ports {
+		p.Ports = append(p.Ports, uint16(31000+g.below(20)))
+	}
+	c.w.count("rival places")
+	c.send(state.Place{Items: []state.Placement{p}}, func(i state.Item, err error) {
+		if err == nil && i.Err == nil && len(i.Each) == 0 {
+			c.w.count("rival wins")
+		}
+	})
 }
 
 // deploymentOf is what some master shows, which may be old.

@@ -162,7 +162,7 @@ func (c *checker) userApp(m *master, v state.View, a *userApp) {
 	case a.version == 0:
 	case !ok || row.App.Version < a.version:
 		c.w.fail("master %d has lost version %s of app %s, which was acknowledged", m.id, a.version, a.id)
-	case row.App.Version == a.version && int(row.App.Instances) != a.wants:
+	case row.App.Version == a.version && a.wants >= 0 && int(row.App.Instances) != a.wants:
 		c.w.fail("master %d: app %s wants %d instances at version %s, the user asked for %d", m.id, a.id, row.App.Instances, a.version, a.wants)
 	}
 }
