@@ -46,6 +46,8 @@ const browser = await chromium.launch({
   args: ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'],
 })
 
+process.once('SIGINT', () => void browser.close().finally(() => process.exit(130)))
+
 // open makes a page that writes down everything that should not happen.
 async function open(expected = []) {
   const context = await browser.newContext({ viewport: { width: 1440, height: 900 }, colorScheme: 'light', reducedMotion: 'reduce' })
@@ -192,7 +194,7 @@ async function whole() {
   await step('why a service finds no place is said in the words of the command line', async () => {
     const file = join(scratch, 'too-big.json')
     writeFileSync(file, JSON.stringify({ id: '/too-big', cmd: 'sleep 1000', cpus: 5000, mem: 32, instances: 1 }))
-    await dcos('marathon', 'app', 'add', file)
+    await dcos('marathon', 'app', 'add', '--no-wait', file)
     await nav(page, 'Overview')
     await page.getByRole('heading', { level: 1, name: 'All good, except one thing.' }).waitFor()
     await look(page, 'overview')

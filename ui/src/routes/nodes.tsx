@@ -20,12 +20,12 @@ function useColumns(): Column<Node>[] {
   const rank = useRank('node')
   return useMemo(() => [
     { key: 'state', title: 'State', width: '92px', sort: n => rank(n.state), cell: n => <State of="node" word={n.state} /> },
-    { key: 'name', title: 'Node', width: 'minmax(120px,1.6fr)', sort: nameOf, cell: n => <span className="main-cell" title={n.id}>{nameOf(n)}</span> },
+    { key: 'name', title: 'Node', width: 'minmax(100px,1.6fr)', sort: nameOf, cell: n => <span className="main-cell" title={n.id}>{nameOf(n)}</span> },
     { key: 'ip', title: 'Address', width: 'minmax(110px,1fr)', sort: n => n.ip, cell: n => <code>{n.ip}</code>, room: 900 },
     { key: 'zone', title: 'Zone', width: 'minmax(80px,.8fr)', sort: place, cell: n => place(n) || <span className="muted">–</span>, room: 1000 },
     { key: 'cpu', title: 'CPU', width: 'minmax(120px,1.3fr)', sort: n => -n.allocated.cpus / (n.total.cpus || 1), cell: n => <Meter label="CPU" allocated={n.allocated.cpus} used={n.usage?.cpus} total={n.total.cpus} text={`${cpus(n.allocated.cpus)} / ${cpus(n.total.cpus)}`} /> },
-    { key: 'mem', title: 'Memory', width: 'minmax(150px,1.3fr)', sort: n => -n.allocated.mem / (n.total.mem || 1), cell: n => <Meter label="Memory" allocated={n.allocated.mem} used={n.usage && n.usage.memBytes / 2 ** 20} total={n.total.mem} text={`${mib(n.allocated.mem)} / ${mib(n.total.mem)}`} /> },
-    { key: 'tasks', title: 'Tasks', width: '76px', sort: n => -n.tasks, cell: n => n.tasks.toLocaleString('en'), number: true },
+    { key: 'mem', title: 'Memory', width: 'minmax(150px,1.3fr)', sort: n => -n.allocated.mem / (n.total.mem || 1), cell: n => <Meter label="Memory" allocated={n.allocated.mem} used={n.usage && n.usage.memBytes / 2 ** 20} total={n.total.mem} text={`${mib(n.allocated.mem)} / ${mib(n.total.mem)}`} />, room: 540 },
+    { key: 'tasks', title: 'Tasks', width: '76px', sort: n => -n.tasks, cell: n => n.tasks.toLocaleString('en'), number: true, room: 640 },
   ], [rank])
 }
 
