@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 )
@@ -18,42 +18,39 @@ const endPatience = 20 * time.Second
 type child struct {
 	name string
 	cmd  *exec.Cmd
-	said *tail
+	said tail
 	done chan struct{} // closed when the process has ended
 	err  error         // how it ended; set before done is closed
 }
 
-// tail keeps the end of what a child says, for messages.
-type tail struct {
-	mu   sync.Mutex
-	text []byte // guarded by mu
-}
+// tail is the file that a child writes what it says to. It is a file and not a
+// pipe, so that a process that outlives the child keeps nobody waiting.
+type tail string
 
 const maxTail = 4 << 10
 
-// Write implements io.Writer.
-func (t *tail) Write(p []byte) (int, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.text = append(t.text, p...)
-	if over := len(t.text) - maxTail; over > 0 {
-		t.text = append(t.text[:0], t.text[over:]...)
+// String is the last few lines, for messages.
+func (t tail) String() string {
+	b, err := os.ReadFile(string(t))
+	if err != nil {
+		return "its words cannot be read: " + err.Error()
 	}
-	return len(p), nil
-}
-
-// String is the last few lines.
-func (t *tail) String() string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	lines := strings.Split(strings.TrimSpace(string(t.text)), "\n")
+	lines := strings.Split(strings.TrimSpace(string(b[max(0, len(b)-maxTail):])), "\n")
 	return strings.Join(lines[max(0, len(lines)-3):], " | ")
 }
 
 // start runs the binary with an environment of its own: what configures other
 // clusters of the user has no effect, and what it writes stays below work.
 func (b *bench) start(work string, env []string, args ...string) (*child, error) {
-	c := &child{name: "dcos " + args[0], cmd: exec.Command(b.binary, args...), said: &tail{}, done: make(chan struct{})}
+	c := &child{
+		name: "dcos " + args[0], cmd: exec.Command(b.binary, args...), //nolint:gosec // it is this binary
+		said: tail(filepath.Join(work, args[0]+".log")), done: make(chan struct{}),
+	}
+	out, err := os.Create(string(c.said))
+	if err != nil {
+		return nil, fmt.Errorf("start %s: %w", c.name, err)
+	}
+	defer out.Close() //nolint:errcheck // the child has its own
 	for _, e := range os.Environ() {
 		if !strings.HasPrefix(e, "DCOS_") || strings.HasPrefix(e, "DCOS_BENCH_") {
 			c.cmd.Env = append(c.cmd.Env, e)
@@ -61,7 +58,7 @@ func (b *bench) start(work string, env []string, args ...string) (*child, error)
 	}
 	c.cmd.Env = append(append(c.cmd.Env, "HOME="+work, "TMPDIR="+work, "DCOS_DIR="+work+"/dcos"), env...)
 	c.cmd.Dir = work
-	c.cmd.Stdout, c.cmd.Stderr = c.said, c.said
+	c.cmd.Stdout, c.cmd.Stderr = out, out
 	// A Ctrl-C at the terminal is for us; should we die, the child ends too.
 	c.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
 	if err := c.cmd.Start(); err != nil {

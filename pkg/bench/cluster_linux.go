@@ -209,16 +209,13 @@ func (r *running) startedTask(ctx context.Context, app string) (client.Task, err
 	return client.Task{}, fmt.Errorf("wait for a running task: %w", ctx.Err())
 }
 
-// remove deletes an app and waits until its tasks are gone.
+// remove deletes an app and waits until the cluster is at rest again.
 func (r *running) remove(ctx context.Context, app string) error {
 	if _, err := r.client.DeleteApp(ctx, app, client.Write{Force: true}); err != nil {
 		return fmt.Errorf("delete %s: %w", app, err)
 	}
-	return await(ctx, "the end of "+app, 5*time.Millisecond, r.children, func() (bool, error) {
-		_, err := r.client.App(ctx, app)
-		if errors.Is(err, dcos.ErrNotFound) {
-			return true, nil
-		}
-		return false, err
+	return await(ctx, "the end of "+app, 10*time.Millisecond, r.children, func() (bool, error) {
+		left, err := r.client.Deployments(ctx)
+		return len(left) == 0, err
 	})
 }
