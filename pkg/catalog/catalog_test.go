@@ -83,9 +83,11 @@ const config = `{"type":"object","additionalProperties":false,"properties":{
  "on":{"type":"boolean","default":false},"empty":{"type":"string","default":""}}}`
 
 func sample(template string) *Package {
-	return &Package{PackagingVersion: "4.0", Name: "svc", Version: "1", Maintainer: "m", Description: "d",
+	return &Package{
+		PackagingVersion: "4.0", Name: "svc", Version: "1", Maintainer: "m", Description: "d",
 		Config: json.RawMessage(config), Resource: json.RawMessage(`{"assets":{"container":{"docker":{"img":"a/b:1"}}}}`),
-		Marathon: &Template{[]byte(template)}}
+		Marathon: &Template{[]byte(template)},
+	}
 }
 
 func TestTemplatesPrintAsTheJavaDialectDoes(t *testing.T) {
@@ -103,8 +105,10 @@ func TestTemplatesPrintAsTheJavaDialectDoes(t *testing.T) {
 	}
 	labels := got["labels"].(map[string]any)
 	delete(got, "labels")
-	want := map[string]any{"id": "svc", "n": 0.0, "c": 1.25, "t": `a "b" <c> \ d`, "l": []any{"x", `y "z"`}, "img": "a/b:1",
-		"zero": "truthy", "on": "no", "none": "no", "missing": "", "each": []any{"x", `y "z"`, "end"}}
+	want := map[string]any{
+		"id": "svc", "n": 0.0, "c": 1.25, "t": `a "b" <c> \ d`, "l": []any{"x", `y "z"`}, "img": "a/b:1",
+		"zero": "truthy", "on": "no", "none": "no", "missing": "", "each": []any{"x", `y "z"`, "end"},
+	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("rendered (-want +got):\n%s", d)
 	}

@@ -36,7 +36,7 @@ func (e *SchemaMismatch) Error() string {
 // Unwrap makes it a dcos.ErrInvalid.
 func (e *SchemaMismatch) Unwrap() error { return dcos.ErrInvalid }
 
-// ErrNoTemplate: the package has nothing to run on the cluster.
+// ErrNoTemplate says that the package has nothing to run on the cluster.
 var ErrNoTemplate = fmt.Errorf("%w: the package has no app template", dcos.ErrInvalid)
 
 // Render makes the app definition (Marathon JSON) of a package with the user's
@@ -156,6 +156,7 @@ func mergeOptions(base, over map[string]any) map[string]any {
 // noLoader keeps schemas from naming files or addresses.
 type noLoader struct{}
 
+// Load refuses.
 func (noLoader) Load(url string) (any, error) {
 	return nil, fmt.Errorf("a schema may not refer to %s", url)
 }
