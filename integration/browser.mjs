@@ -8,6 +8,7 @@
 import { execFile } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
+import net from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
@@ -16,8 +17,8 @@ const require = createRequire(new URL('../ui/package.json', import.meta.url))
 const { chromium } = require('playwright-core')
 const axe = readFileSync(require.resolve('axe-core/axe.min.js'), 'utf8')
 
-const base = process.env.DCOS_URL, link = process.env.DCOS_LOGIN, bin = process.env.DCOS_BIN, shots = process.env.SHOTS
-if (!base || !link || !bin) throw new Error('DCOS_URL, DCOS_LOGIN and DCOS_BIN have to be given')
+const cluster = process.env.DCOS_URL, bin = process.env.DCOS_BIN, shots = process.env.SHOTS
+if (!cluster || !process.env.DCOS_LOGIN || !bin) throw new Error('DCOS_URL, DCOS_LOGIN and DCOS_BIN have to be given')
 const patience = 60_000
 const scratch = mkdtempSync(join(tmpdir(), 'dcos-browser-'))
 const run = promisify(execFile)
@@ -41,6 +42,22 @@ async function until(what, f) {
   }
 }
 
+// wire stands between browser and cluster as a network does, so that it can be cut.
+const wire = { sockets: new Set(), whole: true, cut() { this.whole = false; for (const x of this.sockets) x.destroy() }, mend() { this.whole = true } }
+const server = net.createServer(near => {
+  if (!wire.whole) return near.destroy()
+  const { hostname, port } = new URL(cluster)
+  const far = net.connect(Number(port), hostname)
+  for (const [one, other] of [[near, far], [far, near]]) {
+    wire.sockets.add(one)
+    one.on('error', () => {}).on('close', () => { wire.sockets.delete(one); other.destroy() })
+    one.pipe(other)
+  }
+})
+await new Promise(r => { server.listen(0, '127.0.0.1', r) })
+const base = `http://127.0.0.1:${server.address().port}`
+const link = process.env.DCOS_LOGIN.replace(cluster, base)
+
 const browser = await chromium.launch({
   executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
   args: ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'],
@@ -49,7 +66,7 @@ const browser = await chromium.launch({
 process.once('SIGINT', () => void browser.close().finally(() => process.exit(130)))
 
 // open makes a page that writes down everything that should not happen.
-async function open(expected = []) {
+async function open(...expected) {
   const context = await browser.newContext({ viewport: { width: 1440, height: 900 }, colorScheme: 'light', reducedMotion: 'reduce' })
   const page = await context.newPage()
   page.setDefaultTimeout(patience)
@@ -66,7 +83,7 @@ async function open(expected = []) {
     must(strange.length === 0, `requests to other origins: ${strange.join(', ')}`)
     await context.close()
   }
-  return { page, seen, done }
+  return { page, seen, expected, done }
 }
 
 // look has axe judge the screen in both themes, and takes its picture.
@@ -85,7 +102,7 @@ const row = (page, key) => page.locator(`[role=row][data-key="${key}"]`)
 const nav = (page, name) => page.getByRole('navigation', { name: 'Main' }).getByRole('link', { name: new RegExp(`^${name}`) }).click()
 
 async function whole() {
-  const { page, seen, done } = await open()
+  const { page, seen, expected, done } = await open()
 
   await step('the login link logs in, and its token leaves the address', async () => {
     await page.goto(link)
@@ -173,6 +190,25 @@ async function whole() {
     await row(page, '/hello-world').getByText('2/2').waitFor()
   })
 
+  await step('a connection that is lost is said, and what happened meanwhile is seen afterwards', async () => {
+    expected.push('net::ERR_') // what the browser says of the cut itself
+    wire.cut()
+    await page.locator('.live[data-phase=reconnecting]').waitFor()
+    await page.getByText('No connection to the cluster for').waitFor()
+    await look(page, 'reconnecting')
+    await dcos('marathon', 'app', 'update', '/hello-world', 'instances=1')
+    must(await row(page, '/hello-world').getByText('2/2').isVisible(), 'what was known before is not shown any more')
+    wire.mend()
+    await page.locator('.live[data-phase=live]').waitFor()
+    await row(page, '/hello-world').getByText('1/1').waitFor()
+    await page.getByText('No connection to the cluster for').waitFor({ state: 'detached' })
+    const resumed = seen.requests.filter(u => u.includes('/dcos/v1/stream'))
+    must(resumed.length > 1, `the stream was not asked for again: ${resumed.join(', ')}`)
+    expected.length = 0
+    await dcos('marathon', 'app', 'update', '/hello-world', 'instances=2')
+    await row(page, '/hello-world').getByText('2/2').waitFor()
+  })
+
   await step('the log of a task is followed on the page', async () => {
     await nav(page, 'Tasks')
     const tasks = page.locator('[role=row][data-key^="hello-world"]')
@@ -246,7 +282,7 @@ async function whole() {
 
 // strangers sees what those see who have no credential.
 async function strangers() {
-  const { page, done } = await open(['401 (Unauthorized)'])
+  const { page, done } = await open('401 (Unauthorized)')
   await step('a login link works once', async () => {
     await page.goto(link)
     await page.getByRole('alert').getByText('Not logged in').waitFor()
@@ -277,6 +313,8 @@ try {
   console.error(e.stack)
 } finally {
   await browser.close()
+  wire.cut()
+  server.close()
   rmSync(scratch, { recursive: true, force: true })
 }
 process.exit(failed ? 1 : 0)

@@ -40,8 +40,8 @@ const publish = (next: readonly Toast[]) => { toasts = next; listeners.forEach(f
 
 export function say(text: string, link?: { href: string; text: string }) {
   const toast: Toast = link ? { id: ++last, text, link } : { id: ++last, text }
-  publish([...toasts.slice(-2), toast])
-  setTimeout(() => publish(toasts.filter(t => t.id !== toast.id)), 8000)
+  publish([...toasts.slice(-1), toast])
+  setTimeout(() => publish(toasts.filter(t => t.id !== toast.id)), 6000)
 }
 
 export function Toasts() {
