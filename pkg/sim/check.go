@@ -23,6 +23,7 @@ type checker struct {
 	procs  map[dcos.TaskID]*proc
 	wiped  map[dcos.NodeID]bool // whose agent's data was removed once
 	rest   rest
+	vitals vitals
 }
 
 // entry is what was applied at an index, and what the state was afterwards.

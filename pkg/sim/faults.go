@@ -164,6 +164,29 @@ var allFaults = []fault{
 		}
 		return m.up
 	}},
+	{"agent killed while cut off", func(w *world) bool {
+		m := w.aMachine()
+		running := runningOn(m)
+		if !m.up || len(running) == 0 {
+			return false
+		}
+		// Too short for its kernel to give up: its tasks stay its own.
+		away := w.rng.between(time.Second, giveUpMin-time.Second)
+		w.note("agent %s is killed while it is cut off", m.addr())
+		for _, o := range w.masters {
+			w.net.sever(m.host, o.host)
+			w.net.sever(o.host, m.host)
+		}
+		m.endIn(running[w.rng.below(len(running))], w.rng.between(0, away/3), dcos.Exit{Code: w.rng.below(256)})
+		w.after(w.rng.between(away/3, away*2/3), "kill", m.host, func() { m.end(w.rng.between(0, away/3)) })
+		w.after(away, "heal", m.host, func() {
+			for _, o := range w.masters {
+				w.net.heal(m.host, o.host)
+				w.net.heal(o.host, m.host)
+			}
+		})
+		return true
+	}},
 	{"machine's power cut", func(w *world) bool {
 		m := w.aMachine()
 		if m.power {
@@ -251,6 +274,7 @@ func (w *world) cutOff(host int, oneWay bool, from func(int) bool) {
 
 // space tells a master, and by the network the others, how full its disk is.
 func (w *world) space(m *master, low bool) {
+	m.low = low
 	for _, o := range w.masters {
 		o.after(w.net.delay(), "space", func() { o.step(consensus.Space{ID: dcos.MasterID(m.id), Low: low}) })
 	}
@@ -267,7 +291,7 @@ func (w *world) calmDown() {
 	}
 	const never = 1 << 50
 	for _, m := range w.masters {
-		m.stall, m.skew = 0, 0
+		m.stall, m.skew, m.low = 0, 0, false
 		for _, fs := range []*journaltest.FS{m.logFS, m.snapFS} {
 			fs.CrashAfter(never)
 			fs.FailNth(journaltest.OpSync, never, errDisk)

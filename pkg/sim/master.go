@@ -26,6 +26,7 @@ type master struct {
 	logFS  *journaltest.FS
 	snapFS *journaltest.FS
 	stall  time.Duration // the disk answers nothing until then
+	low    bool          // the disk is nearly full
 
 	snaps  *consensus.Snapshots
 	log    *consensus.Log

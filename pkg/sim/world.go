@@ -115,6 +115,7 @@ func (w *world) run() {
 		w.after(w.rng.between(0, 200*time.Millisecond), "power on", m.host, m.start)
 	}
 	w.client.begin()
+	w.check.watchVitals()
 	w.faults()
 	w.at(w.length-calmFor, "calm", 0, w.calmDown)
 	for len(w.q.items) > 0 && !w.over {
