@@ -48,11 +48,7 @@ func appAdd(e *Env) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		deployment := ""
-		if app.Deployments != nil && len(*app.Deployments) > 0 {
-			deployment = (*app.Deployments)[0].ID
-		}
-		return started(ctx, e, api, w, app.ID, deployment)
+		return started(ctx, e, api, w, app.ID, deploymentOf(app))
 	})
 	return c
 }
@@ -60,7 +56,7 @@ func appAdd(e *Env) *cobra.Command {
 // started says which deployment a write has begun, and follows it.
 func started(ctx context.Context, e *Env, api *client.Client, w *waiting, app, deployment string) error {
 	fmt.Fprintf(e.Out, "Created deployment %s\n", deployment)
-	return w.deployed(ctx, e, api, appName(app), deployment, false)
+	return w.settled(ctx, e, api, appName(app))
 }
 
 // document is the JSON that a command was given; a bad one is refused here,
@@ -245,7 +241,7 @@ func appRemove(e *Env) *cobra.Command {
 			return err
 		}
 		fmt.Fprintf(e.Out, "Created deployment %s\n", d.DeploymentID)
-		return w.deployed(ctx, e, api, id, d.DeploymentID, true)
+		return w.removed(ctx, e, api, id)
 	})
 	return c
 }

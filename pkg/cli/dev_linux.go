@@ -13,6 +13,7 @@ import (
 
 	"github.com/dcos-go/dcos/pkg/client"
 	"github.com/dcos-go/dcos/pkg/config"
+	"github.com/dcos-go/dcos/pkg/dcos"
 	"github.com/dcos-go/dcos/pkg/node"
 )
 
@@ -160,29 +161,33 @@ func welcome(ctx context.Context, e *Env, conf config.Config, r node.Ready) {
 }
 
 func installAll(ctx context.Context, e *Env, api *client.Client, names []string) ([]string, error) {
-	quiet := *e
-	quiet.Out = e.Err // what is printed here is progress
 	var apps []string
 	for _, name := range names {
-		w := &waiting{must: true, timeout: 5 * time.Minute}
-		out, err := api.InstallPackage(ctx, client.PackageRequest{PackageName: name})
-		var there *client.Error
-		switch {
-		case errors.As(err, &there) && there.Type == "PackageAlreadyInstalled":
-			continue // a cluster that was started again with its data
-		case err != nil:
-			return apps, fmt.Errorf("install %s: %w", name, err)
-		}
-		row, err := api.Service(ctx, appName(out.AppID))
+		app, err := installed(ctx, api, name)
 		if err != nil {
 			return apps, fmt.Errorf("install %s: %w", name, err)
 		}
-		if err := w.deployed(ctx, &quiet, api, row.ID, row.Deployment, false); err != nil {
+		w := &waiting{must: true, timeout: 5 * time.Minute}
+		if err := w.settled(ctx, e, api, app); err != nil {
 			return apps, err
 		}
-		apps = append(apps, row.ID)
+		apps = append(apps, app)
 	}
 	return apps, nil
+}
+
+// installed gives the app of a package; a cluster that was started again with
+// its data may have it already.
+func installed(ctx context.Context, api *client.Client, name string) (app string, err error) {
+	out, err := api.InstallPackage(ctx, client.PackageRequest{PackageName: name})
+	if !errors.Is(err, dcos.ErrConflict) {
+		return appName(out.AppID), err
+	}
+	there, lerr := api.Packages(ctx, name, "")
+	if lerr != nil || len(there) == 0 {
+		return "", err
+	}
+	return there[0].AppID, nil
 }
 
 func nextCommands(apps []string) [3]string {

@@ -208,13 +208,7 @@ func install(ctx context.Context, e *Env, api *client.Client, req client.Package
 	} else {
 		fmt.Fprintf(e.Out, "Installed %s %s as %s\n", out.PackageName, printable(out.PackageVersion), appName(out.AppID))
 	}
-	deployment := ""
-	if !w.noWait {
-		if row, err := api.Service(ctx, appName(out.AppID)); err == nil {
-			deployment = row.Deployment
-		}
-	}
-	if err := w.deployed(ctx, e, api, appName(out.AppID), deployment, false); err != nil {
+	if err := w.settled(ctx, e, api, appName(out.AppID)); err != nil {
 		return err
 	}
 	if out.PostInstallNotes != "" {
@@ -271,7 +265,7 @@ func packageUninstall(e *Env) *cobra.Command {
 			if !*asJSON {
 				fmt.Fprintf(e.Out, "Uninstalled %s %s (%s)\n", r.PackageName, printable(r.PackageVersion), r.AppID)
 			}
-			if err := w.deployed(ctx, e, api, appName(r.AppID), "", true); err != nil {
+			if err := w.removed(ctx, e, api, appName(r.AppID)); err != nil {
 				return err
 			}
 			if r.PostUninstallNotes != "" {

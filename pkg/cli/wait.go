@@ -44,10 +44,19 @@ const (
 // errHeld says that an app waits for something that time alone does not bring.
 var errHeld = errors.New("held back")
 
-// deployed waits for a deployment of an app; gone waits until the app is
-// deleted. It says on standard error how far it is. Without --wait it comes
-// back as soon as the app is held back.
-func (w *waiting) deployed(ctx context.Context, e *Env, api *client.Client, app, deployment string, gone bool) error {
+// settled waits until an app is as it is wanted: no deployment is left and all
+// instances run. It says on standard error how far it is. Without --wait it
+// comes back as soon as the app is held back.
+func (w *waiting) settled(ctx context.Context, e *Env, api *client.Client, app string) error {
+	return w.until(ctx, e, api, app, false)
+}
+
+// removed waits until an app is gone.
+func (w *waiting) removed(ctx context.Context, e *Env, api *client.Client, app string) error {
+	return w.until(ctx, e, api, app, true)
+}
+
+func (w *waiting) until(ctx context.Context, e *Env, api *client.Client, app string, gone bool) error {
 	if w.noWait {
 		return nil
 	}
@@ -63,7 +72,7 @@ func (w *waiting) deployed(ctx context.Context, e *Env, api *client.Client, app,
 			return true, nil
 		case err != nil:
 			return true, notFound("app "+app+" was removed meanwhile", "dcos events")
-		case s.Deployment == deployment && s.Deployment != "" || gone:
+		case gone || s.Deployment != "" || s.State != "running" && s.State != "suspended":
 			p.say("%s", doing(app, s))
 			return false, nil
 		}

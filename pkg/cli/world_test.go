@@ -46,7 +46,7 @@ type world struct {
 	home    string
 }
 
-const password = "correct horse battery"
+const password = "correct-horse-battery"
 
 func newWorld(t *testing.T, https bool) *world {
 	t.Helper()
