@@ -6,6 +6,7 @@ import { Stream, type Answer, type Source, type Status } from './stream'
 import { Tables } from './tables'
 
 const foldFor = 30 // ms: frames that come together are drawn together
+const drawEvery = 250 // ms: a busy cluster is drawn no more often than that
 
 const tables = new Tables()
 const listeners = new Set<() => void>()
@@ -13,15 +14,17 @@ let pending: ReturnType<typeof setTimeout> | undefined
 let shown = new Map<Topic, readonly unknown[]>()
 let complete = false
 let signedOut = () => {}
+let drawn = 0
 
 function publish() {
   pending = undefined
+  drawn = performance.now()
   shown = new Map()
   complete = tables.complete
   listeners.forEach(f => f())
 }
 
-function publishSoon() { pending ??= setTimeout(publish, foldFor) }
+function publishSoon() { pending ??= setTimeout(publish, Math.max(foldFor, drawn + drawEvery - performance.now())) }
 
 async function probe(url: string): Promise<Answer> {
   const stop = new AbortController()
@@ -58,6 +61,7 @@ export function startLive(whenSignedOut: () => void) {
 export function stopLive() {
   stream.stop()
   clearTimeout(pending)
+  pending = undefined
   tables.clear()
   publish()
   removeEventListener('online', wake)
