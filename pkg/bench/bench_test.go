@@ -10,13 +10,7 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"go.uber.org/goleak"
 )
-
-func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m)
-}
 
 // tiny are sizes that take no time; the figures mean nothing.
 func tiny() sizes {

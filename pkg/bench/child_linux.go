@@ -52,7 +52,7 @@ func (b *bench) start(work string, env []string, args ...string) (*child, error)
 	}
 	defer out.Close() //nolint:errcheck // the child has its own
 	for _, e := range os.Environ() {
-		if !strings.HasPrefix(e, "DCOS_") || strings.HasPrefix(e, "DCOS_BENCH_") {
+		if !strings.HasPrefix(e, "DCOS_") {
 			c.cmd.Env = append(c.cmd.Env, e)
 		}
 	}
