@@ -114,7 +114,7 @@ func bind(ml *memberlist.Config) error {
 
 // Addr is where others reach this member.
 func (g *Gossip) Addr() string {
-	n := g.serf.Memberlist().LocalNode()
+	n := g.serf.LocalMember() // a copy; memberlist changes its own node when tags change
 	return net.JoinHostPort(n.Addr.String(), strconv.Itoa(int(n.Port)))
 }
 
