@@ -240,3 +240,18 @@ func FuzzMessage(f *testing.F) {
 		}
 	})
 }
+
+// Found by the simulator: a power cut while a snapshot was read was called a
+// damaged file, without its cause.
+func TestAReadErrorOfASnapshotKeepsItsCause(t *testing.T) {
+	t.Parallel()
+	log, dir := journaltest.New(1), journaltest.New(2)
+	id := Identity{Cluster: cluster, ID: 1}
+	must(t, Bootstrap(log, dir, id))
+	for n := range 4 {
+		dir.CrashAfter(n)
+		if _, err := Load(log, NewSnapshots(dir), id); !errors.Is(err, journaltest.ErrCrashed) {
+			t.Errorf("after %d calls of the disk: got %v", n, err)
+		}
+	}
+}

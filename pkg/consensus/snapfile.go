@@ -206,7 +206,12 @@ var errSnapHash = errors.New("the hash does not fit the content")
 func newSnapReader(r io.Reader) (*snapReader, error) {
 	s := &snapReader{r: r, h: sha256.New(), marker: &pb.Snapshot{}}
 	head := make([]byte, len(snapMagic)+4)
-	if _, err := io.ReadFull(r, head); err != nil || string(head[:len(snapMagic)]) != snapMagic {
+	// A disk that cannot be read is another thing than a damaged file: the
+	// cause stays in the error.
+	if _, err := io.ReadFull(r, head); err != nil {
+		return nil, fmt.Errorf("read its head: %w", err)
+	}
+	if string(head[:len(snapMagic)]) != snapMagic {
 		return nil, errors.New("not a snapshot file of this program")
 	}
 	n := binary.BigEndian.Uint32(head[len(snapMagic):])
@@ -215,7 +220,7 @@ func newSnapReader(r io.Reader) (*snapReader, error) {
 	}
 	marker := make([]byte, n)
 	if _, err := io.ReadFull(r, marker); err != nil {
-		return nil, errors.New("it ends inside the marker")
+		return nil, fmt.Errorf("read its marker: %w", err)
 	}
 	if err := proto.Unmarshal(marker, s.marker); err != nil {
 		return nil, fmt.Errorf("its marker: %w", err)
