@@ -1,4 +1,4 @@
-import { useEffect, useRef, useState } from 'react'
+import { useEffect, useMemo, useRef, useState } from 'react'
 import { useQuery } from '@tanstack/react-query'
 import { Link, Outlet, useRouterState } from '@tanstack/react-router'
 import * as calls from './api/calls'
@@ -43,7 +43,8 @@ function Side() {
   const nodes = useTopic('nodes').length
   const services = useTopic('services').length
   const cluster = useCluster()
-  const running = cluster?.tasks.running ?? 0
+  const tasks = useTopic('tasks')
+  const running = useMemo(() => tasks.reduce((n, t) => n + (t.state === 'running' ? 1 : 0), 0), [tasks])
   return (
     <nav className="side" aria-label="Main">
       <Link to="/" className="brand" aria-label="dcos, overview"><Logo /><span>dcos</span></Link>
