@@ -60,9 +60,9 @@ func TestCommandSeesOnlyItsOwnProcessesAndSandbox(t *testing.T) {
 	b := newBench(t)
 	other := b.spec(dcos.KindCommand, "other", "sleep 1000")
 	b.start(other)
-	s := b.spec(dcos.KindCommand, "view", `pwd; ls /proc | grep -c '^[0-9]'; ls `+filepath.Dir(b.conf.Dir)+` `+filepath.Dir(other.Sandbox)+`; echo kept >mine; touch `+filepath.Dir(b.conf.Dir)+`/x`)
+	s := b.spec(dcos.KindCommand, "view", `pwd; ls /proc >procs; grep -c '^[0-9]' procs; ls `+filepath.Dir(b.conf.Dir)+` `+filepath.Dir(other.Sandbox)+`; echo kept >mine; touch `+filepath.Dir(b.conf.Dir)+`/x`)
 	exit, out := b.run(s)
-	want := fmt.Sprintf("%s\n4\n%s:\nsandboxes\n\n%s:\nview\n", s.Sandbox, filepath.Dir(b.conf.Dir), filepath.Dir(other.Sandbox))
+	want := fmt.Sprintf("%s\n3\n%s:\nsandboxes\n\n%s:\nview\n", s.Sandbox, filepath.Dir(b.conf.Dir), filepath.Dir(other.Sandbox))
 	if exit.Code != 1 || out != want {
 		t.Errorf("exit %+v\n%s", exit, cmp.Diff(want, out))
 	}
