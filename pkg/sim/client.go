@@ -97,6 +97,19 @@ func (c *client) begin() {
 			w.after(w.rng.between(0, 2*time.Second), "power on", m.host, m.start)
 		}
 		c.loop()
+		if w.rng.one(3) {
+			c.rivals()
+		}
+	})
+}
+
+// rivals place now and then.
+func (c *client) rivals() {
+	c.w.after(c.w.rng.between(20*time.Millisecond, 500*time.Millisecond), "rival", 0, func() {
+		if !c.w.calm {
+			c.rival()
+			c.rivals()
+		}
 	})
 }
 
@@ -131,8 +144,6 @@ func (c *client) act() {
 	case g.below(10) < 4:
 		c.w.count("user deletes")
 		c.remove(a, state.DeleteApp{App: a.id, Force: g.one(2)})
-	case g.one(4):
-		c.rival()
 	case g.one(3):
 		c.send(state.ResetBackoff{App: a.id}, func(state.Item, error) {})
 	default:
@@ -176,7 +187,7 @@ func (c *client) rival() {
 	}
 	c.w.count("rival places")
 	c.send(state.Place{Items: []state.Placement{p}}, func(i state.Item, err error) {
-		if err == nil && i.Err == nil && len(i.Each) == 0 {
+		if err == nil && i.Err == nil && (len(i.Each) == 0 || i.Each[0] == nil) {
 			c.w.count("rival wins")
 		}
 	})

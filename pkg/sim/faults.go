@@ -48,10 +48,11 @@ var allFaults = []fault{
 	}},
 	{"master's power cut", func(w *world) bool {
 		m := w.aMaster()
-		if m.power {
-			m.powerLoss()
+		if !m.power {
+			return false
 		}
-		return m.power
+		m.powerLoss()
+		return true
 	}},
 	{"all masters' power cut", func(w *world) bool {
 		if !w.rng.one(4) {
@@ -189,10 +190,11 @@ var allFaults = []fault{
 	}},
 	{"machine's power cut", func(w *world) bool {
 		m := w.aMachine()
-		if m.power {
-			m.powerLoss()
+		if !m.power {
+			return false
 		}
-		return m.power
+		m.powerLoss()
+		return true
 	}},
 	{"machine's power cut inside a disk call", func(w *world) bool {
 		m := w.aMachine()

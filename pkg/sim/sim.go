@@ -52,22 +52,27 @@ type violation struct{ text string }
 // and with the jitter of its seed (see SeedJitter).
 func Do(r Run) (out Outcome) {
 	w := newWorld(r)
-	defer func() {
-		out.Seed, out.Hash, out.Events, out.Counts, out.Converged = r.Seed, w.trace.sum, w.events, w.counts, w.converged
-		switch v := recover().(type) {
-		case nil:
-			return
-		case violation:
-			out.Violation = v.text
-		default: // an invariant of a core's own
-			out.Violation = fmt.Sprintf("panic: %v", v)
-			w.note("%s", stackOf(debug.Stack()))
-		}
-		out.At = w.stamp()
-		out.Last = w.trace.recent()
-	}()
+	defer w.end(&out, r.Seed)
 	w.run()
 	return out
+}
+
+// end is deferred: it makes the outcome, whatever the loop ended with.
+func (w *world) end(out *Outcome, seed uint64) {
+	v := recover()
+	switch v := v.(type) {
+	case nil:
+	case violation:
+		out.Violation = v.text
+	default: // an invariant of a core's own
+		out.Violation = fmt.Sprintf("panic: %v", v)
+		w.note("%s", stackOf(debug.Stack()))
+	}
+	out.Seed, out.Hash, out.Events, out.Counts, out.Converged = seed, w.trace.sum, w.events, w.counts, w.converged
+	if v != nil {
+		out.At = w.stamp()
+		out.Last = w.trace.recent()
+	}
 }
 
 // stackOf keeps the functions of a stack, without addresses, which differ from
