@@ -43,14 +43,14 @@ func (t tail) String() string {
 // clusters of the user has no effect, and what it writes stays below work.
 func (b *bench) start(work string, env []string, args ...string) (*child, error) {
 	c := &child{
-		name: "dcos " + args[0], cmd: exec.Command(b.binary, args...), //nolint:gosec // it is this binary
+		name: "dcos " + args[0], cmd: exec.CommandContext(context.Background(), b.binary, args...), // it is ended by stop
 		said: tail(filepath.Join(work, args[0]+".log")), done: make(chan struct{}),
 	}
 	out, err := os.Create(string(c.said))
 	if err != nil {
 		return nil, fmt.Errorf("start %s: %w", c.name, err)
 	}
-	defer out.Close() //nolint:errcheck // the child has its own
+	defer out.Close() // the child has its own
 	for _, e := range os.Environ() {
 		if !strings.HasPrefix(e, "DCOS_") {
 			c.cmd.Env = append(c.cmd.Env, e)

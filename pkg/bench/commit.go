@@ -86,12 +86,12 @@ func commitOnce(ctx context.Context, nodes int, l load) (got committed, err erro
 	if err != nil {
 		return got, err
 	}
-	defer log.Close() //nolint:errcheck // a directory that was read
+	defer log.Close() // a directory that was read
 	snaps, err := openDisk(filepath.Join(dir, "snapshots"))
 	if err != nil {
 		return got, err
 	}
-	defer snaps.Close() //nolint:errcheck // as above
+	defer snaps.Close() // as above
 	if err := consensus.Bootstrap(log, snaps, identity); err != nil {
 		return got, fmt.Errorf("make the log: %w", err)
 	}
@@ -205,12 +205,12 @@ func reopen(ctx context.Context, dir string) (found int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	defer log.Close() //nolint:errcheck // a directory that was read
+	defer log.Close() // a directory that was read
 	snaps, err := openDisk(filepath.Join(dir, "snapshots"))
 	if err != nil {
 		return 0, err
 	}
-	defer snaps.Close() //nolint:errcheck // as above
+	defer snaps.Close() // as above
 	err = withRaft(ctx, log, snaps, func(ctx context.Context, r *consensus.Raft) error {
 		v, err := r.Read(ctx)
 		if err != nil {

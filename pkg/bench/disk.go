@@ -147,7 +147,7 @@ func (u *unsafes) forget(path string) (lost int64, err error) {
 	if err != nil {
 		return 0, err
 	}
-	defer f.Close() //nolint:errcheck // what was written was checked
+	defer f.Close() // what was written was checked
 	for _, e := range u.extents {
 		if _, err := f.WriteAt(make([]byte, e.n), e.at); err != nil {
 			return lost, err

@@ -57,7 +57,7 @@ func TestDiskKeepsWhatWasSyncedAndForgetsTheRest(t *testing.T) {
 	}
 	again, err := d.Directory.Open("log")
 	must(t, err)
-	defer again.Close() //nolint:errcheck // only read
+	defer again.Close() // only read
 	size, err := again.Size()
 	must(t, err)
 	got := make([]byte, size)

@@ -115,7 +115,7 @@ func (r *running) started(task string) (at int64) {
 		if err != nil || d.IsDir() || d.Name() != "started" || !strings.Contains(path, task) {
 			return nil
 		}
-		b, err := os.ReadFile(path)
+		b, err := os.ReadFile(path) //nolint:gosec // the task is our own
 		if err == nil && strings.HasSuffix(string(b), "\n") {
 			at, _ = strconv.ParseInt(strings.TrimSpace(string(b)), 10, 64) // 0 is asked for again
 		}

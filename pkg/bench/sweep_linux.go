@@ -96,7 +96,7 @@ func sweepAgent(id string) error {
 		if left == 0 {
 			return nil
 		}
-		time.Sleep(20 * time.Millisecond) // the kernel says nothing when a group gets empty
+		<-time.After(20 * time.Millisecond) // the kernel says nothing when a group gets empty
 	}
 	return fmt.Errorf("control groups of agent %s cannot be removed", id)
 }
