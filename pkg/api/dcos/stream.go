@@ -23,6 +23,7 @@ const (
 	flushSoon  = 20 * time.Millisecond  // after a quiet time, only what comes together is folded
 	lookEvery  = 2 * time.Second        // for what changes without a commit: who leads
 	pingEvery  = 15 * time.Second
+	usageEvery = 5 * time.Second // what machines really use, where this master knows it
 )
 
 // maxDirty bounds the rows that wait to be sent to one client; beyond it the
@@ -94,6 +95,8 @@ type stream struct {
 	flushed  time.Time // the last time
 	counted  time.Time // when the cluster's row was sent
 	lastPing time.Time
+	used     map[dcos.NodeID]client.Usage // as last looked at
+	usedAt   time.Time
 }
 
 // rowKey names a row on the stream.
@@ -227,6 +230,7 @@ func (st *stream) look(flush *time.Timer) error {
 		st.touch("cluster", "")
 		flush.Reset(flushSoon)
 	}
+	st.lookAtUsage(flush)
 	if time.Since(st.lastPing) < pingEvery {
 		return nil
 	}
@@ -236,4 +240,28 @@ func (st *stream) look(flush *time.Timer) error {
 		id = st.id()
 	}
 	return st.out.Send(id, "", client.Event{Seq: uint64(st.index), Time: st.s.State.Time().String(), Op: "ping"})
+}
+
+// lookAtUsage sends the rows of nodes that use more or less than before. Only
+// the leader knows what they use.
+func (st *stream) lookAtUsage(flush *time.Timer) {
+	if !st.topics["nodes"] || time.Since(st.usedAt) < usageEvery {
+		return
+	}
+	st.usedAt = time.Now()
+	now := map[dcos.NodeID]client.Usage{}
+	for n := range st.view.Nodes() {
+		u, ok := st.s.Usage(n.ID)
+		if !ok {
+			continue
+		}
+		now[n.ID] = u
+		if st.used[n.ID] != u {
+			st.touch("nodes", string(n.ID))
+		}
+	}
+	st.used = now
+	if len(st.dirty) > 0 {
+		flush.Reset(flushSoon)
+	}
 }
