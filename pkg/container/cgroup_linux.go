@@ -159,6 +159,11 @@ func Probe(agentID string) Capabilities {
 	if err == nil {
 		err = m.Apply(-1)
 	}
+	if devices := m.Path("devices"); err == nil && devices != "" && !cgroups.IsCgroup2UnifiedMode() {
+		// Without rules the group is not made there; a shim would stay in the
+		// agent's own, which its service manager then could not remove.
+		err = os.MkdirAll(devices, 0o755)
+	}
 	if err != nil {
 		c.tell()
 		return c

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -255,6 +257,25 @@ func TestCommandWhoseShimWasKilledEndsWithIt(t *testing.T) {
 	}
 	if exit := b.wait("shimless"); !exit.Unknown || alive(pid) {
 		t.Errorf("exit %+v, task runs: %t", exit, alive(pid))
+	}
+}
+
+// What stayed behind in one hierarchy would keep systemd from removing the
+// agent's unit there when dcos is uninstalled.
+func TestShimLeavesTheAgentsGroupsInEveryHierarchyOfItsTask(t *testing.T) {
+	needRoot(t)
+	b := newBench(t)
+	b.start(b.spec(dcos.KindCommand, "apart", "sleep 1000"))
+	p, err := readPids(b.r.taskDir("apart"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range groupFiles(t, b, "apart") {
+		shims := filepath.Join(filepath.Dir(filepath.Dir(file)), shimsName, filepath.Base(file))
+		pids, err := os.ReadFile(shims)
+		if err != nil || !slices.Contains(strings.Fields(string(pids)), strconv.Itoa(p.shim)) {
+			t.Errorf("%s: %q, %v; want the shim %d", shims, pids, err, p.shim)
+		}
 	}
 }
 

@@ -106,7 +106,7 @@ func (r *Runtime) prepare() error {
 		return err
 	}
 	r.shimProcs = slices.DeleteFunc(procsFiles(m), func(file string) bool {
-		_, err := os.Stat(file) // the group has no device rules, and so no part of the devices hierarchy
+		_, err := os.Stat(file) // version 2 has no devices hierarchy
 		return err != nil
 	})
 	program, err := seccompProgram()
