@@ -63,7 +63,7 @@ func (m *machine) Systemctl(_ context.Context, args ...string) (string, error) {
 		if err := os.MkdirAll(filepath.Join(m.paths.DataDir, "agent"), 0o700); err != nil {
 			return "", err
 		}
-		return "", os.WriteFile(filepath.Join(m.paths.DataDir, "agent", "credentials.pem"), nil, 0o600)
+		return "", os.WriteFile(filepath.Join(m.paths.DataDir, "agent", "agent.pem"), nil, 0o600)
 	case "disable":
 		m.active, m.enabled = false, false
 	}
@@ -119,8 +119,8 @@ func TestASecondRunChangesNothing(t *testing.T) {
 		t.Errorf("the used token is still there: %v", err)
 	}
 	r := &Report{Out: &out}
-	if err := Install(t.Context(), o, p, m, r); err != nil || r.Changed != 0 {
-		t.Errorf("second run: %v, %d changes\n%s", err, r.Changed, &out)
+	if err := Install(t.Context(), o, p, m, r); err != nil || r.Changed != 0 || m.starts != 1 {
+		t.Errorf("second run: %v, %d changes, %d starts\n%s", err, r.Changed, m.starts, &out)
 	}
 	if d := cmp.Diff(before, tree(t, p)); d != "" {
 		t.Errorf("second run changed files:\n%s", d)

@@ -234,8 +234,12 @@ func tokenStep(o Options, p Paths, changed *bool) step {
 
 // joined says whether the machine holds a certificate of its cluster.
 func joined(p Paths) bool {
-	found, err := filepath.Glob(filepath.Join(p.DataDir, "*", "credentials.pem"))
-	return err == nil && len(found) > 0
+	for _, file := range []string{"agent/agent.pem", "master/secrets.pem"} { // the last that each writes
+		if _, err := os.Stat(filepath.Join(p.DataDir, file)); err == nil {
+			return true
+		}
+	}
+	return false
 }
 
 // pause waits for d or the end of ctx.

@@ -49,6 +49,11 @@ func installCommand(e *Env) *cobra.Command {
 		}
 		r := &installer.Report{Out: e.Err}
 		p := installer.DefaultPaths()
+		if o.Token != "" {
+			if err := node.CheckToken(p.DataDir, o.Token); err != nil {
+				return err
+			}
+		}
 		if err := installer.Install(cmd.Context(), o, p, host(p), r); err != nil {
 			return err
 		}

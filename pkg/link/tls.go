@@ -157,6 +157,10 @@ func verify(chain []*x509.Certificate, ca *x509.Certificate, use x509.ExtKeyUsag
 		return dcos.Identity{}, fmt.Errorf("%w: its certificate is valid from %s to %s and this machine's clock says %s; check the clocks of both",
 			ErrPeer, stamp(leaf.NotBefore), stamp(leaf.NotAfter), stamp(now))
 	}
+	var unknown x509.UnknownAuthorityError
+	if errors.As(err, &unknown) {
+		return dcos.Identity{}, fmt.Errorf("%w: its certificate is of another cluster: %w", ErrPeer, err)
+	}
 	if err != nil {
 		return dcos.Identity{}, fmt.Errorf("%w: %w", ErrPeer, err)
 	}

@@ -227,6 +227,28 @@ func joinCluster(ctx context.Context, c config.Config, j auth.Joining, log *slog
 	}
 }
 
+// CheckToken refuses a join token on a machine that belongs to another cluster
+// than the token's: the data of one cluster must not meet the other.
+func CheckToken(dataDir, text string) error {
+	token, err := auth.ParseToken(text)
+	if err != nil {
+		return err
+	}
+	for _, role := range []dcos.Role{dcos.RoleMaster, dcos.RoleAgent} {
+		c, err := auth.LoadCredentials(filepath.Join(dataDir, string(role)), role)
+		if errors.Is(err, dcos.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if link.CAHash(c.CA) != token.CA() {
+			return fmt.Errorf("%w: this machine belongs to cluster %s, the token to another one: run `dcos uninstall` first, which removes the data of the old cluster", dcos.ErrConflict, c.Self.Cluster)
+		}
+	}
+	return nil
+}
+
 func tokenText(c config.Config) (string, error) {
 	if c.TokenFile != "" {
 		b, err := os.ReadFile(c.TokenFile)
