@@ -88,11 +88,13 @@ func sharedCluster(t *testing.T) *cluster {
 	shared.mu.Lock()
 	defer shared.mu.Unlock()
 	if shared.c == nil {
+		began := time.Now()
 		c, err := openCluster(context.Background(), 3, 3)
 		if err != nil {
 			t.Fatal(err)
 		}
 		shared.c = c
+		t.Logf("six hosts are a cluster after %v", time.Since(began).Round(time.Millisecond))
 	}
 	c := shared.c
 	t.Cleanup(func() {
@@ -150,7 +152,15 @@ func openCluster(ctx context.Context, masters, agents int) (_ *cluster, err erro
 	if c.registry, err = images.Start(ctx, c.net.OutsideIP()+":0", "redis:7.0", "busybox:1"); err != nil {
 		return nil, err
 	}
-	all, err := c.boot(ctx, masters, agents)
+	var names []string
+	for i := range masters + agents {
+		if i < masters {
+			names = append(names, fmt.Sprintf("m%d", i+1))
+		} else {
+			names = append(names, fmt.Sprintf("a%d", i-masters+1))
+		}
+	}
+	all, err := c.boot(ctx, names...)
 	if err != nil {
 		return nil, err
 	}
@@ -163,15 +173,7 @@ func openCluster(ctx context.Context, masters, agents int) (_ *cluster, err erro
 		return nil, err
 	}
 	if c.lines, err = joinLines(out); err != nil {
-		c.lines = map[string][]string{} // TEMPORARY
-		api, _ := c.on(c.masters[0])
-		for _, role := range []string{"master", "agent"} {
-			tok, terr := api.CreateToken(ctx, role)
-			if terr != nil {
-				return nil, terr
-			}
-			c.lines[role] = strings.Fields(tok.Command)[2:]
-		}
+		return nil, err
 	}
 	var wg sync.WaitGroup
 	errs := make([]error, len(all))
@@ -185,19 +187,16 @@ func openCluster(ctx context.Context, masters, agents int) (_ *cluster, err erro
 	return c, c.whole(ctx)
 }
 
-func (c *cluster) boot(ctx context.Context, masters, agents int) ([]*hosts.Host, error) {
+// boot starts hosts at once, with the binary on them.
+func (c *cluster) boot(ctx context.Context, names ...string) ([]*hosts.Host, error) {
 	binary, err := builtBinary()
 	if err != nil {
 		return nil, err
 	}
-	all := make([]*hosts.Host, masters+agents)
+	all := make([]*hosts.Host, len(names))
 	errs := make([]error, len(all))
 	var wg sync.WaitGroup
-	for i := range all {
-		name := fmt.Sprintf("m%d", i+1)
-		if i >= masters {
-			name = fmt.Sprintf("a%d", i-masters+1)
-		}
+	for i, name := range names {
 		wg.Go(func() {
 			if all[i], errs[i] = c.net.NewHost(ctx, hosts.Options{Name: name}); errs[i] == nil {
 				errs[i] = all[i].Copy(binary, installer)
@@ -206,6 +205,16 @@ func (c *cluster) boot(ctx context.Context, masters, agents int) ([]*hosts.Host,
 	}
 	wg.Wait()
 	return all, errors.Join(errs...)
+}
+
+// more boots further hosts in the cluster's network.
+func (c *cluster) more(t *testing.T, names ...string) []*hosts.Host {
+	t.Helper()
+	all, err := c.boot(t.Context(), names...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
 }
 
 // installer is where the binary lies before it is installed.
@@ -421,7 +430,8 @@ func (c *cluster) all() []*hosts.Host { return slices.Concat(c.masters, c.agents
 // tell puts into the test's log what helps to understand its failure.
 func (c *cluster) tell(t *testing.T) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	t.Log(c.lastWords())
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	s, err := c.status(ctx)
 	t.Logf("cluster: %+v, %v", s, err)
@@ -438,7 +448,6 @@ func (c *cluster) tell(t *testing.T) {
 	if err := errors.Join(err, taskErr); err != nil {
 		t.Log(err)
 	}
-	t.Log(c.lastWords())
 }
 
 // lastWords is the end of every host's journal of dcos.

@@ -156,6 +156,11 @@ func TestSpineAgentRestartKeepsTasks(t *testing.T) {
 	}
 	for range 3 {
 		c.killUnit(t, h)
+		same() // nobody needs the agent for what runs
+		eventually(t, 30*time.Second, "systemd has started the agent again", func() error {
+			_, err := mainPid(h)
+			return err
+		})
 		c.mustBeWhole(t)
 		same()
 	}
@@ -286,9 +291,11 @@ func (c *cluster) nodeIs(ctx context.Context, h *hosts.Host, state string) error
 
 func (c *cluster) mustBeWhole(t *testing.T) {
 	t.Helper()
+	began := time.Now()
 	if err := c.whole(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	t.Logf("the cluster is whole after %v", time.Since(began).Round(time.Millisecond))
 }
 
 func (c *cluster) mustLeader(t *testing.T) *hosts.Host {
@@ -317,13 +324,13 @@ func (c *cluster) otherLeader(t *testing.T, old *hosts.Host) *hosts.Host {
 // killUnit kills dcos on a host with SIGKILL; systemd starts it again.
 func (c *cluster) killUnit(t *testing.T, h *hosts.Host) {
 	t.Helper()
-	if err := killUnit(t.Context(), h); err != nil {
+	if err := killUnit(h); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func killUnit(ctx context.Context, h *hosts.Host) error {
-	pid, err := mainPid(ctx, h)
+func killUnit(h *hosts.Host) error {
+	pid, err := mainPid(h)
 	if err != nil {
 		return err
 	}

@@ -100,6 +100,27 @@ func isNotFound(err error) bool {
 	return errors.As(err, &refusal) && refusal.Status == http.StatusNotFound
 }
 
+// forget removes the node of a host that has been taken away.
+func (c *cluster) forget(t *testing.T, h *hosts.Host) {
+	t.Helper()
+	for id, on := range c.nodes {
+		if on == h {
+			delete(c.nodes, id)
+		}
+	}
+	eventually(t, time.Minute, "the node of "+h.Name()+" is forgotten", func() error {
+		return c.ask(t.Context(), func(ctx context.Context, api *client.Client) error {
+			nodes, err := api.Nodes(ctx, client.Query{})
+			for _, n := range nodes.Items {
+				if n.IP == h.IP() {
+					err = errors.Join(err, api.RemoveNode(ctx, n.ID))
+				}
+			}
+			return err
+		})
+	})
+}
+
 // clear deletes every app and waits until no task is left, neither in the
 // cluster's eyes nor on any host that is on.
 func (c *cluster) clear(t *testing.T) {
@@ -233,15 +254,17 @@ func (c *cluster) mustPids(t *testing.T, tasks []client.Task) map[string][]int {
 	return got
 }
 
-// mainPid is the process of the unit on a host, as the host numbers it.
-func mainPid(ctx context.Context, h *hosts.Host) (int, error) {
-	out, _, err := h.Run(ctx, "systemctl", "show", "--property=MainPID", "--value", "dcos.service")
+// mainPid is the process of the unit on a host, as the host numbers it. It
+// looks from outside, so that it is quick and works behind a partition.
+func mainPid(h *hosts.Host) (int, error) {
+	all, err := h.Processes()
 	if err != nil {
 		return 0, err
 	}
-	var pid int
-	if _, err := fmt.Sscan(out, &pid); err != nil || pid == 0 {
-		return 0, fmt.Errorf("%s: dcos.service has no main process: %q", h.Name(), out)
+	for _, p := range all {
+		if len(p.Args) > 1 && p.Args[0] == "/usr/local/bin/dcos" && (p.Args[1] == "master" || p.Args[1] == "agent") {
+			return p.PID, nil
+		}
 	}
-	return pid, nil
+	return 0, fmt.Errorf("%s: no process of dcos runs", h.Name())
 }
