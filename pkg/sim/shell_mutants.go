@@ -23,6 +23,9 @@ type mutant struct {
 	after  string
 }
 
+// mutantSeeds is how many seeds may be needed to catch a bug.
+const mutantSeeds = 300
+
 // runMutants builds the simulator once per mutant and runs seeds until the bug
 // is caught. A bug that is not caught means that the simulator is too weak.
 func runMutants(ctx context.Context, o Options, out io.Writer) error {
@@ -51,7 +54,7 @@ func runMutants(ctx context.Context, o Options, out io.Writer) error {
 			return err
 		}
 		built := time.Since(from)
-		t, err := spread(ctx, o, []string{program}, o.Seeds, true)
+		t, err := spread(ctx, o, []string{program}, mutantSeeds, true)
 		if err != nil {
 			return fmt.Errorf("sim: mutant %s: %w", m.name, err)
 		}

@@ -59,9 +59,12 @@ func newWorld(r Run) *world {
 		every: g.between(1500*time.Millisecond, 12*time.Second), snapshot: int64(8<<10 + g.below(120<<10)),
 	}
 	for _, f := range allFaults {
-		if g.percent(70) {
+		if g.percent(70) || r.all {
 			w.rules.faults = append(w.rules.faults, f)
 		}
+	}
+	if r.all {
+		w.rules.every, w.rules.flaky, w.rules.double = time.Second, 10, 3
 	}
 	masters := 3
 	if g.one(5) {
@@ -77,6 +80,9 @@ func newWorld(r Run) *world {
 		w.machines = append(w.machines, newMachine(w, i, masters+i, r.Seed))
 	}
 	w.client = newClient(w)
+	if r.all {
+		w.client.every = 100 * time.Millisecond
+	}
 	return w
 }
 
