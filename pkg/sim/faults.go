@@ -172,7 +172,7 @@ var allFaults = []fault{
 			return false
 		}
 		// Too short for its kernel to give up: its tasks stay its own.
-		away := w.rng.between(time.Second, giveUpMin-time.Second)
+		away := w.rng.between(time.Second, giveUpLeast-time.Second)
 		w.note("agent %s is killed while it is cut off", m.addr())
 		for _, o := range w.masters {
 			w.net.sever(m.host, o.host)
@@ -278,7 +278,7 @@ func (w *world) cutOff(host int, oneWay bool, from func(int) bool) {
 func (w *world) space(m *master, low bool) {
 	m.low = low
 	for _, o := range w.masters {
-		o.after(w.net.delay(), "space", func() { o.step(consensus.Space{ID: dcos.MasterID(m.id), Low: low}) })
+		o.after(w.net.delay(), "space", func() { o.step(consensus.Space{ID: m.id, Low: low}) })
 	}
 }
 

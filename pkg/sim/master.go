@@ -378,12 +378,11 @@ func (m *master) sendSnapshot(f consensus.SendSnapshot) {
 
 // ask gives the core an event with a ticket; got is called with its answer,
 // unless the process ends before.
-func (m *master) ask(e func(consensus.Ticket) consensus.Event, got func(consensus.Effect)) consensus.Ticket {
+func (m *master) ask(e func(consensus.Ticket) consensus.Event, got func(consensus.Effect)) {
 	m.ticket++
 	t := m.ticket
 	m.waits[t] = got
 	m.after(10*time.Microsecond, "ask", func() { m.step(e(t)) })
-	return t
 }
 
 func (m *master) answer(t consensus.Ticket, f consensus.Effect) {

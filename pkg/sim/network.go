@@ -11,8 +11,8 @@ import (
 
 // What a kernel takes to give up on a peer that does not answer.
 const (
-	giveUpMin = 6 * time.Second
-	giveUpMax = 7 * time.Second
+	giveUpLeast = 6 * time.Second
+	giveUpMost  = 7 * time.Second
 	// latency is the least that a message takes.
 	latency = 150 * time.Microsecond
 )
@@ -257,12 +257,12 @@ func (s *session) lostAtAgent(why string) {
 func (s *session) watch() {
 	w := s.n.w
 	cut := func() bool { return !s.n.whole(s.agent.host, s.master.host) }
-	w.after(w.rng.between(giveUpMin, giveUpMax), "kernel gives up", s.agent.host, func() {
+	w.after(w.rng.between(giveUpLeast, giveUpMost), "kernel gives up", s.agent.host, func() {
 		if cut() && s.atAgent && s.agent.life == s.life {
 			s.agent.after(0, "silence", func() { s.lostAtAgent("no answer") })
 		}
 	})
-	w.after(w.rng.between(giveUpMin, giveUpMax), "kernel gives up", s.master.host, func() {
+	w.after(w.rng.between(giveUpLeast, giveUpMost), "kernel gives up", s.master.host, func() {
 		if cut() && s.atMast && s.master.life == s.mLife {
 			s.master.after(0, "silence", func() { s.lostAtMaster(dispatch.HowSilence) })
 		}
@@ -291,7 +291,6 @@ func (n *network) processEnds(host int) {
 // kernel gives up, or the host is there again and knows of no connection.
 func (n *network) hostEnds(host int) {
 	for _, s := range n.sessions {
-		s := s
 		switch {
 		case s.agent.host == host && s.atAgent:
 			s.atAgent, s.up.queue = false, nil
@@ -313,7 +312,7 @@ func (n *network) hostEnds(host int) {
 
 func (n *network) afterPowerLoss(host int, back func() bool, end func(dispatch.How)) {
 	from := n.w.now
-	limit := n.w.rng.between(giveUpMin, giveUpMax)
+	limit := n.w.rng.between(giveUpLeast, giveUpMost)
 	var look func()
 	look = func() {
 		switch {

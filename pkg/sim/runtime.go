@@ -101,7 +101,7 @@ func (r *containers) do(e agent.Effect) {
 			return agent.SandboxReady{Task: e.Task, Dir: "/s/" + string(e.Task), Err: err}
 		}})
 	case agent.StartProcess:
-		r.add(e.Spec.Task, job{took: ms(60), half: func() { r.start(e.Spec) }, do: func(abandoned bool) agent.Event {
+		r.add(e.Spec.Task, job{took: ms(60), half: func() { _ = r.start(e.Spec) }, do: func(abandoned bool) agent.Event {
 			err := r.trouble(abandoned)
 			if err == nil {
 				err = r.start(e.Spec)
