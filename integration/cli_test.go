@@ -3,7 +3,6 @@ package integration
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -13,8 +12,8 @@ import (
 	"time"
 )
 
-// dcos runs the command line against the cluster, by way of any master that is
-// on, and gives its standard output.
+// dcos runs the command line against the cluster, by way of any master that
+// answers, and gives its standard output.
 func (c *cluster) dcos(t *testing.T, args ...string) (string, error) {
 	t.Helper()
 	binary, err := builtBinary()
@@ -26,22 +25,30 @@ func (c *cluster) dcos(t *testing.T, args ...string) (string, error) {
 	if err := os.WriteFile(ca, c.ca, 0o600); err != nil {
 		t.Fatal(err)
 	}
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, binary, args...)
+	cmd.Env = []string{"HOME=" + home, "PATH=" + os.Getenv("PATH"), "DCOS_URL=" + c.someURL(ctx), "DCOS_ACS_TOKEN=" + c.token, "DCOS_TLS_CA_PATH=" + ca}
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		return stdout.String(), fmt.Errorf("dcos %s: %w: %s", strings.Join(args, " "), err, stderr.String())
+	}
+	return stdout.String(), nil
+}
+
+// someURL is the address of a master that answers right now.
+func (c *cluster) someURL(ctx context.Context) string {
 	for _, h := range c.masters {
 		if h.PID1() == 0 {
 			continue
 		}
-		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
-		defer cancel()
-		cmd := exec.CommandContext(ctx, binary, args...)
-		cmd.Env = []string{"HOME=" + home, "PATH=" + os.Getenv("PATH"), "DCOS_URL=" + apiURL(h), "DCOS_ACS_TOKEN=" + c.token, "DCOS_TLS_CA_PATH=" + ca}
-		var stdout, stderr bytes.Buffer
-		cmd.Stdout, cmd.Stderr = &stdout, &stderr
-		if err := cmd.Run(); err != nil {
-			return stdout.String(), fmt.Errorf("dcos %s: %w: %s", strings.Join(args, " "), err, stderr.String())
+		if conn, err := dialer.DialContext(ctx, "tcp", h.IP()+":8443"); err == nil {
+			conn.Close()
+			return apiURL(h)
 		}
-		return stdout.String(), nil
 	}
-	return "", errors.New("no master is on")
+	return apiURL(c.masters[0])
 }
 
 // packageInstall installs a package by the command line.

@@ -1,7 +1,6 @@
 package integration
 
 import (
-	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
@@ -86,14 +85,19 @@ func TestSpineJoinMistakes(t *testing.T) {
 	stillGood("after wrong tokens")
 
 	// Two bootstraps: a machine that made a cluster of its own.
-	if _, err := install(t.Context(), b1, "--role", "master"); err != nil {
+	out, err := install(t.Context(), b1, "--role", "master")
+	if err != nil {
+		t.Fatal(err)
+	}
+	foreign, err := joinLines(out)
+	if err != nil {
 		t.Fatal(err)
 	}
 	text = refusedInstall(t, b1, c.lines["master"]...)
 	says(t, "a master of another cluster joins", text, "another", "dcos uninstall")
 	text = refusedInstall(t, master, c.lines["master"]...)
 	says(t, "the first master joins itself", text, "dcos uninstall")
-	_, text, err := master.Run(t.Context(), "/usr/local/bin/dcos", "master", "--bootstrap")
+	_, text, err = master.Run(t.Context(), "/usr/local/bin/dcos", "master", "--bootstrap")
 	if err == nil {
 		t.Error("a second process on the data of the first master was not refused")
 	}
@@ -108,12 +112,7 @@ func TestSpineJoinMistakes(t *testing.T) {
 	if _, err := install(t.Context(), b2, c.lines["agent"]...); err != nil {
 		t.Fatal(err)
 	}
-	foreign := mustRun(t, b1, "/usr/local/bin/dcos", "token", "create", "agent", "--json")
-	var line struct{ Command string }
-	if err := json.Unmarshal([]byte(foreign), &line); err != nil {
-		t.Fatalf("dcos token create agent --json: %v\n%s", err, foreign)
-	}
-	text = refusedInstall(t, b2, strings.Fields(line.Command)[2:]...)
+	text = refusedInstall(t, b2, foreign["agent"]...)
 	says(t, "an agent of one cluster joins another", text, "another", "dcos uninstall")
 	mustRun(t, b2, "sh", "-c", "systemctl stop dcos && echo "+b1.IP()+":7444 > $(find /var/lib/dcos -maxdepth 2 -name masters) && systemctl start --no-block dcos")
 	// Gossip of its own cluster may tell it better afterwards.
