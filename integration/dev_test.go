@@ -52,7 +52,7 @@ type program struct {
 // sent as a terminal's Ctrl-C is: to all of it.
 func start(t *testing.T, dir string, env []string, name string, args ...string) *program {
 	t.Helper()
-	p := &program{cmd: exec.Command(name, args...), out: &lockedBuffer{}, done: make(chan struct{})} //nolint:noctx // stop ends it
+	p := &program{cmd: exec.Command(name, args...), out: &lockedBuffer{}, done: make(chan struct{})}
 	p.cmd.Dir, p.cmd.Env = dir, env
 	p.cmd.Stdout, p.cmd.Stderr = p.out, p.out
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -100,7 +100,7 @@ func (p *program) says(t *testing.T, limit time.Duration, pattern string) []stri
 		}
 		select {
 		case <-p.done:
-			return fmt.Errorf("the process has ended (%v) after:\n%s", p.err, p.out)
+			return fmt.Errorf("the process has ended (%w) after:\n%s", p.err, p.out)
 		default:
 			return errors.New("not yet")
 		}
@@ -142,7 +142,7 @@ func (d *dev) admin(t *testing.T) *client.Client {
 	eventually(t, 10*time.Second, "the command line is attached", func() error {
 		files, err := filepath.Glob(filepath.Join(d.home(), ".dcos", "clusters", "*", "dcos.toml"))
 		if err != nil || len(files) != 1 {
-			return fmt.Errorf("%d clusters are known, %v", len(files), err)
+			return fmt.Errorf("%d clusters are known, %w", len(files), errors.Join(err, errors.New("one is expected")))
 		}
 		b, err := os.ReadFile(files[0])
 		if err != nil {
@@ -247,7 +247,7 @@ func page(ctx context.Context, port int) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	res, err := http.DefaultClient.Do(r)
+	res, err := (&http.Client{Timeout: 5 * time.Second}).Do(r)
 	if err != nil {
 		return "", err
 	}

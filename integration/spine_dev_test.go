@@ -105,7 +105,7 @@ func TestSpineDevWithoutRootSaysWhatIsNotEnforced(t *testing.T) {
 		t.Fatal(err)
 	}
 	const nobody = 65534
-	home, err := os.MkdirTemp("", "dcos-nobody-")
+	home, err := os.MkdirTemp("", "dcos-nobody-") //nolint:usetesting // t.TempDir is below a directory of root alone
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -236,19 +236,18 @@ func TestSpineRouteTable(t *testing.T) {
 			}
 		}
 		is := func(code int) func(int) bool { return func(got int) bool { return got == code } }
-		switch {
-		case r.Access == "public":
+		if r.Access == "public" {
 			want("nobody at all", "", func(got int) bool { return got != http.StatusForbidden })
 			continue
-		default:
-			want("nobody at all", "", is(http.StatusUnauthorized))
-			want("a forger", "not.a.token", is(http.StatusUnauthorized))
 		}
-		if r.Access == "permitted" {
-			want("a user without grants", logins["nobody"], is(http.StatusForbidden))
-			if r.Action == "write" {
-				want("a reader", logins["reader"], is(http.StatusForbidden))
-			}
+		want("nobody at all", "", is(http.StatusUnauthorized))
+		want("a forger", "not.a.token", is(http.StatusUnauthorized))
+		if r.Access != "permitted" {
+			continue
+		}
+		want("a user without grants", logins["nobody"], is(http.StatusForbidden))
+		if r.Action == "write" {
+			want("a reader", logins["reader"], is(http.StatusForbidden))
 		}
 	}
 	if err := d.stop(syscall.SIGTERM); err != nil {

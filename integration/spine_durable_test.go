@@ -22,7 +22,7 @@ import (
 // killAtRandom kills dcos on one of the hosts after the other, at random, until
 // ctx ends, and gives how often it did. systemd starts it again.
 func killAtRandom(ctx context.Context, seed uint64, among []*hosts.Host, least, most time.Duration) int {
-	dice := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // a seed that the log names
+	dice := rand.New(rand.NewPCG(seed, 0))
 	kills := 0
 	for pause(ctx, least+time.Duration(dice.Int64N(int64(most-least)))) == nil {
 		// Between the kill and the new start there is no process to kill.
@@ -44,7 +44,7 @@ type writes struct {
 func TestSpineAcknowledgedWritesSurviveMasterKills(t *testing.T) {
 	const wanted, writers = 300, 6
 	c := sharedCluster(t)
-	seed := rand.Uint64() //nolint:gosec // it only varies the test
+	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	ctx, stop := context.WithTimeout(t.Context(), 4*time.Minute)
 	defer stop()
@@ -55,7 +55,7 @@ func TestSpineAcknowledgedWritesSurviveMasterKills(t *testing.T) {
 
 	seen := &writes{acknowledged: map[string]bool{}, unknown: map[string]error{}}
 	for w := range writers {
-		all.Go(func() { c.write(ctx, t, seen, wanted, w, rand.New(rand.NewPCG(seed, uint64(w)+1))) }) //nolint:gosec // as above
+		all.Go(func() { c.write(ctx, t, seen, wanted, w, rand.New(rand.NewPCG(seed, uint64(w)+1))) })
 	}
 	all.Wait()
 	endKilling()
@@ -139,7 +139,7 @@ func (c *cluster) holdsAll(t *testing.T, h *hosts.Host, seen *writes) {
 func TestSpineHundredExitCodesSurviveAgentKills(t *testing.T) {
 	const n = 100
 	c := sharedCluster(t)
-	seed := rand.Uint64() //nolint:gosec // it only varies the test
+	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	killing, endKilling := context.WithCancel(t.Context())
 	defer endKilling()

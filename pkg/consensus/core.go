@@ -353,19 +353,40 @@ func (c *Core) woken() {
 // that an invariant broke.
 type silent struct{}
 
-func (silent) Debug(...any)            {}
-func (silent) Debugf(string, ...any)   {}
-func (silent) Error(...any)            {}
-func (silent) Errorf(string, ...any)   {}
-func (silent) Info(...any)             {}
-func (silent) Infof(string, ...any)    {}
-func (silent) Warning(...any)          {}
+// Debug and the others below implement raft.Logger; only faults are heard.
+func (silent) Debug(...any) {}
+
+// Debugf says nothing.
+func (silent) Debugf(string, ...any) {}
+
+// Error says nothing.
+func (silent) Error(...any) {}
+
+// Errorf says nothing.
+func (silent) Errorf(string, ...any) {}
+
+// Info says nothing.
+func (silent) Info(...any) {}
+
+// Infof says nothing.
+func (silent) Infof(string, ...any) {}
+
+// Warning says nothing.
+func (silent) Warning(...any) {}
+
+// Warningf says nothing.
 func (silent) Warningf(string, ...any) {}
-func (silent) Fatal(v ...any)          { panic("consensus: raft: " + fmt.Sprint(v...)) }
-func (silent) Fatalf(f string, v ...any) {
-	panic("consensus: raft: " + fmt.Sprintf(f, v...))
-}
+
+// Fatal is a broken invariant.
+func (silent) Fatal(v ...any) { panic("consensus: raft: " + fmt.Sprint(v...)) }
+
+// Fatalf is a broken invariant.
+func (silent) Fatalf(f string, v ...any) { panic("consensus: raft: " + fmt.Sprintf(f, v...)) }
+
+// Panic is a broken invariant.
 func (silent) Panic(v ...any) { panic("consensus: raft: " + fmt.Sprint(v...)) }
+
+// Panicf is a broken invariant.
 func (silent) Panicf(f string, v ...any) {
 	panic("consensus: raft: " + fmt.Sprintf(f, v...))
 }

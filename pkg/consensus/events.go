@@ -21,15 +21,15 @@ type Ticket uint64
 
 // What can happen.
 type (
-	// Tick: one Config.Tick has passed. Missed ticks are not made up for.
+	// Tick says that one Config.Tick has passed. Missed ticks are not made up for.
 	Tick struct{}
-	// Received: a message came from a member whose identity is proved.
+	// Received is a message that came from a member whose identity is proved.
 	Received struct {
 		From dcos.MasterID
 		Msg  []byte
 	}
-	// SnapshotReceived: the file that Msg announces has come in, was checked
-	// and is durable.
+	// SnapshotReceived says that the file which Msg announces has come in, was
+	// checked and is durable.
 	SnapshotReceived struct {
 		From dcos.MasterID
 		Msg  []byte
@@ -56,8 +56,8 @@ type (
 	}
 	// ReadAsked asks for an index that holds everything acknowledged so far.
 	ReadAsked struct{ Ticket Ticket }
-	// PeerLost: the connection to a member broke (EOF, RST), so that its
-	// process may be dead.
+	// PeerLost says that the connection to a member broke (EOF, RST), so that
+	// its process may be dead.
 	PeerLost struct{ ID dcos.MasterID }
 	// Woken answers Wake.
 	Woken struct{}
@@ -76,7 +76,7 @@ type (
 		ID  dcos.MasterID
 		Low bool
 	}
-	// AddLearner, Promote and Remove change the members, one at a time.
+	// AddLearner changes the members, as Promote and Remove do, one at a time.
 	AddLearner struct {
 		Ticket Ticket
 		ID     dcos.MasterID

@@ -198,7 +198,7 @@ func (g *group) stop(id dcos.MasterID) {
 	g.mu.Unlock()
 	if r != nil {
 		r.stop()
-		<-r.done
+		<-r.done //nolint:errcheck // a member that is stopped may end in any way
 	}
 }
 
@@ -243,7 +243,7 @@ func (g *group) retry(ctx context.Context, f func(*Raft) error) error {
 func (g *group) leader(ctx context.Context) *Raft {
 	g.t.Helper()
 	for ctx.Err() == nil {
-		var any <-chan struct{}
+		var moved <-chan struct{}
 		g.mu.Lock()
 		for _, r := range g.ms {
 			l, changed := r.raft.Leadership()
@@ -251,12 +251,12 @@ func (g *group) leader(ctx context.Context) *Raft {
 				g.mu.Unlock()
 				return r.raft
 			}
-			any = changed
+			moved = changed
 		}
 		g.mu.Unlock()
 		wait, cancel := context.WithTimeout(ctx, 20*time.Millisecond)
 		select {
-		case <-any:
+		case <-moved:
 		case <-wait.Done():
 		}
 		cancel()
@@ -497,8 +497,8 @@ func TestWatchEndsWithItsContext(t *testing.T) {
 	seq, err := g.leader(ctx).Watch(ctx, 1<<40)
 	must(t, err)
 	cancel()
-	for range seq {
-		t.Fatal("a commit from the future")
+	for _, err := range seq {
+		t.Fatalf("a commit from the future, %v", err)
 	}
 }
 

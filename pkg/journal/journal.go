@@ -17,6 +17,7 @@
 package journal
 
 import (
+	"errors"
 	"fmt"
 	"sync/atomic"
 )
@@ -206,7 +207,7 @@ func (j *Journal) fail(act string, err error) error {
 
 // Close syncs and closes the files. The journal cannot be used afterwards.
 func (j *Journal) Close() error {
-	if j.err == ErrClosed {
+	if errors.Is(j.err, ErrClosed) {
 		return nil
 	}
 	err := j.Sync()
