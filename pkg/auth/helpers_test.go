@@ -80,7 +80,7 @@ func newRows() rows {
 		tokens: map[string]*dcos.JoinToken{},
 		nodes:  map[dcos.NodeID]*dcos.Node{"old": {ID: "old"}},
 		masters: map[dcos.MasterID]*dcos.Master{
-			1: {ID: 1, Peer: "192.0.2.1:7444", API: "192.0.2.1:8443"},
+			1: {ID: 1, Peer: "192.0.2.1:7444", API: "192.0.2.1:8443", Voter: true},
 		},
 		users: map[string]*dcos.User{},
 	}

@@ -160,7 +160,7 @@ func AdmitJoin(roster Roster, cluster string, req JoinRequest, peer dcos.Identit
 	if req.Cluster != "" && req.Cluster != cluster {
 		return id, fmt.Errorf("%w: the machine holds data of cluster %.64s, this is cluster %s; run `dcos uninstall` on it first, or give it another data directory", dcos.ErrConflict, req.Cluster, cluster)
 	}
-	if known(roster, id) {
+	if settled(roster, id) {
 		return id, fmt.Errorf("%w: %s %s is a member already; remove it from the cluster first, or delete the new machine's data directory so that it gets an id of its own", dcos.ErrConflict, id.Role, id.ID)
 	}
 	return id, nil
@@ -188,6 +188,21 @@ func known(roster Roster, id dcos.Identity) bool {
 	for row := range roster.Masters() {
 		if row.ID == m {
 			return true
+		}
+	}
+	return false
+}
+
+// settled says that a machine has joined for good. A master that does not vote
+// yet may never have had its answer: it may ask again until it does.
+func settled(roster Roster, id dcos.Identity) bool {
+	m, ok := id.Master()
+	if !ok {
+		return known(roster, id)
+	}
+	for row := range roster.Masters() {
+		if row.ID == m {
+			return row.Voter
 		}
 	}
 	return false

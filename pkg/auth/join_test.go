@@ -101,6 +101,23 @@ func TestMasterGetsTheClustersSecrets(t *testing.T) {
 	}
 }
 
+// Two masters that joined at once: the second was registered, but could not be
+// added to the group yet, and was then refused for good.
+func TestMasterWhoseAnswerWasLostMayAskAgainUntilItVotes(t *testing.T) {
+	t.Parallel()
+	j := serveJoins(t, JoinConfig{})
+	j.rows.masters[2] = &dcos.Master{ID: 2, Peer: "m2:7444"}
+	tok := j.rows.addToken(t, dcos.RoleMaster, j.secrets)
+	ask := Joining{Role: dcos.RoleMaster, ID: dcos.MasterIdentity("c1", 2).ID, Peer: "m2:7444"}
+	if _, err := Join(t.Context(), j.addr, tok, ask); err != nil {
+		t.Errorf("before it votes: %v", err)
+	}
+	j.rows.masters[2] = &dcos.Master{ID: 2, Peer: "m2:7444", Voter: true}
+	if _, err := Join(t.Context(), j.addr, tok, ask); !errors.Is(err, dcos.ErrConflict) {
+		t.Errorf("once it votes: %v, want a conflict", err)
+	}
+}
+
 func TestJoinIsRefusedWithTheNextStep(t *testing.T) {
 	t.Parallel()
 	var admitted int
