@@ -149,6 +149,27 @@ var allFaults = []fault{
 		w.cutOff(m.host, w.rng.one(3), func(int) bool { return true })
 		return true
 	}},
+	{"all machines cut off", func(w *world) bool {
+		if !w.rng.one(2) {
+			return false
+		}
+		// Long enough for all to be lost; they come back one by one, with the
+		// old tasks of instances that are being placed anew.
+		for _, m := range w.machines {
+			w.note("machine %s is cut off with all others", m.addr())
+			for _, o := range w.masters {
+				w.net.sever(m.host, o.host)
+				w.net.sever(o.host, m.host)
+			}
+			w.after(w.rng.between(giveUpMost+2*time.Second, longest), "heal", m.host, func() {
+				for _, o := range w.masters {
+					w.net.heal(m.host, o.host)
+					w.net.heal(o.host, m.host)
+				}
+			})
+		}
+		return true
+	}},
 	{"agent killed", func(w *world) bool {
 		m := w.aMachine()
 		if !m.up {

@@ -107,6 +107,8 @@ func (c *checker) machinesUnrest(v state.View) string {
 		switch {
 		case !m.up:
 			return fmt.Sprintf("agent %s is down", m.addr())
+		case !m.core.Online():
+			return fmt.Sprintf("agent %s has no session", m.addr())
 		case !ok:
 			return fmt.Sprintf("agent %s is not known", m.addr())
 		case row.State != dcos.NodeActive:
