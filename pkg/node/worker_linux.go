@@ -75,9 +75,6 @@ func (w *worker) close() {
 	if w.log != nil {
 		_ = w.log.Close() // everything in it was synced when it mattered
 	}
-	if w.runtime != nil {
-		_ = w.runtime.Close() // it holds descriptors alone
-	}
 }
 
 func (w *worker) openRuntime() error {
