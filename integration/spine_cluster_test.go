@@ -164,6 +164,13 @@ func TestSpineAgentRestartKeepsTasks(t *testing.T) {
 		c.mustBeWhole(t)
 		same()
 	}
+	// An orderly end, as an upgrade makes it: the process ends by itself.
+	if result := mustRun(t, h, "sh", "-c", "systemctl stop dcos; systemctl show --property=Result --value dcos.service"); result != "success\n" {
+		t.Errorf("the agent, told to stop, ended with the result %q, want success", result)
+	}
+	mustRun(t, h, "systemctl", "start", "dcos")
+	c.mustBeWhole(t)
+	same()
 
 	c.holdDown(t, h)
 	groups, err := taskProcesses(h)

@@ -53,10 +53,12 @@ func TestSpineUninstallLeavesNothing(t *testing.T) {
 	c.running(t, time.Minute, "/images", 2)
 
 	for _, h := range []*hosts.Host{agent, both} {
+		began := time.Now()
 		out, stderr, err := h.Run(t.Context(), "/usr/local/bin/dcos", "uninstall", "--yes")
 		if err != nil {
 			t.Fatalf("%v\n%s%s", err, out, stderr)
 		}
+		t.Logf("%s: uninstalled after %v", h.Name(), time.Since(began).Round(time.Millisecond))
 	}
 	for h, was := range before {
 		eventually(t, 30*time.Second, h.Name()+" is as it was", func() error {
