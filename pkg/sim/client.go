@@ -67,10 +67,13 @@ func newClient(w *world) *client {
 		}
 		switch w.rng.below(5) {
 		case 0:
-			a.most = min(a.most, len(w.machines)-1)
+			a.most = min(a.most, len(w.machines)-2) // what must be met at the end can be met
 			a.extra = `,"constraints":[["hostname","UNIQUE"]]`
 		case 1:
-			a.extra = `,"constraints":[["@zone","GROUP_BY"]]`
+			if len(w.machines) > 3 { // two zones of several machines
+				a.most = min(a.most, 3)
+				a.extra = `,"constraints":[["@zone","GROUP_BY"]]`
+			}
 		case 2:
 			a.extra = `,"container":{"type":"MESOS","docker":{"image":"app:1"}}`
 		}

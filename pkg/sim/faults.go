@@ -314,7 +314,7 @@ func (w *world) calmDown() {
 	}
 	const never = 1 << 50
 	for _, m := range w.masters {
-		m.stall, m.skew, m.low = 0, 0, false
+		m.stall, m.low = 0, false
 		for _, fs := range []*journaltest.FS{m.logFS, m.snapFS} {
 			fs.CrashAfter(never)
 			fs.FailNth(journaltest.OpSync, never, errDisk)
