@@ -222,7 +222,7 @@ func TestSpineDamagedLogIsNamedAndTheOthersGoOn(t *testing.T) {
 		echo $f`))
 	eventually(t, 30*time.Second, "the damaged master names the file and what to do", func() error {
 		status := mustRun(t, hurt, "systemctl", "show", "--property=StatusText", "--value", "dcos.service")
-		for _, w := range []string{filepath.Base(file), "damaged", "does not vote", "join"} {
+		for _, w := range []string{filepath.Base(file), "damaged", "does not vote", "dcos uninstall", "dcos master remove"} {
 			if !strings.Contains(status, w) {
 				return fmt.Errorf("its status lacks %q: %s", w, status)
 			}
@@ -235,4 +235,36 @@ func TestSpineDamagedLogIsNamedAndTheOthersGoOn(t *testing.T) {
 			c.holdsAll(t, h, &writes{acknowledged: map[string]bool{"/before": true, "/meanwhile": true}})
 		}
 	}
+
+	// The repair that the status names, word for word.
+	status, err := c.status(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	old := ""
+	for _, m := range status.Masters {
+		if strings.HasPrefix(m.API, hurt.IP()+":") {
+			old = m.ID
+		}
+	}
+	mustRun(t, hurt, "/usr/local/bin/dcos", "uninstall", "--yes")
+	if err := c.add(t.Context(), hurt, true); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := c.dcos(t, "master", "remove", old); err != nil {
+		t.Fatalf("remove the old member: %v %s", err, out)
+	}
+	eventually(t, time.Minute, "three masters vote, the repaired one among them", func() error {
+		status, err := c.status(t.Context())
+		if err != nil {
+			return err
+		}
+		for _, m := range status.Masters {
+			if !m.Voter || !m.Alive || m.ID == old || len(status.Masters) != 3 {
+				return fmt.Errorf("masters are %+v", status.Masters)
+			}
+		}
+		return nil
+	})
+	c.holdsAll(t, hurt, &writes{acknowledged: map[string]bool{"/before": true, "/meanwhile": true}})
 }

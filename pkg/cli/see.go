@@ -89,6 +89,17 @@ func masterList(e *Env) *cobra.Command {
 	return list
 }
 
+func masterRemove(e *Env) *cobra.Command {
+	remove := &cobra.Command{
+		Use: "remove MASTER", Short: "Take a dead master out of the group, so that it counts for no majority", Args: exactly(1),
+		Example: "  dcos master list\n  dcos master remove 5013d9a506d1ee3a",
+	}
+	remove.RunE = ask(e, func(ctx context.Context, api *client.Client, args []string) error {
+		return api.RemoveMaster(ctx, args[0])
+	})
+	return remove
+}
+
 func whyCommand(e *Env) *cobra.Command {
 	c := &cobra.Command{
 		Use: "why APP", Short: "Say why an app does not run, and what would help", Args: exactly(1), GroupID: "see",

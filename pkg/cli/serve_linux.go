@@ -23,7 +23,7 @@ func masterCommand(e *Env) *cobra.Command {
 	c := processCommand(e, "master", "Run a master in the foreground",
 		"The first master of a cluster starts with --bootstrap; others with --join ADDRESS --token TOKEN.\nLater starts need neither.",
 		node.Master)
-	c.AddCommand(masterList(e))
+	c.AddCommand(masterList(e), masterRemove(e))
 	return c
 }
 

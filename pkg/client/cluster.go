@@ -92,6 +92,11 @@ func (c *Client) RemoveNode(ctx context.Context, id string) error {
 	return c.do(ctx, call{method: http.MethodDelete, path: "/dcos/v1/nodes/" + url.PathEscape(id)}, nil)
 }
 
+// RemoveMaster takes a dead master out of the group.
+func (c *Client) RemoveMaster(ctx context.Context, id string) error {
+	return c.do(ctx, call{method: http.MethodDelete, path: "/dcos/v1/masters/" + url.PathEscape(id)}, nil)
+}
+
 // Tasks lists tasks, also ended ones that are kept.
 func (c *Client) Tasks(ctx context.Context, q Query) (List[Task], error) {
 	return list[Task](ctx, c, "tasks", q)

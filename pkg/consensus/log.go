@@ -14,8 +14,8 @@ import (
 )
 
 // Repair is what an operator is told when files of a master are damaged.
-const Repair = "this master does not vote; wipe its data directory and join again, " +
-	"or run `dcos master recover` when a majority of the masters is lost"
+const Repair = "this master does not vote; while a majority of the others lives, run `dcos uninstall` on its machine, install it again " +
+	"with a line from `dcos token create master`, and take the old member away with `dcos master remove`; the other masters hold the state"
 
 // The kinds of record of the raft log, the first byte of each. A log begins
 // with an identity; a snapshot says that entries up to its index are gone.

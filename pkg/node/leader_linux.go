@@ -9,8 +9,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -185,11 +188,21 @@ func (m *master) admitted(ctx context.Context, id dcos.Identity, req auth.JoinRe
 	if !ok {
 		return nil // agents appear with their first session
 	}
-	row := dcos.Master{ID: number, Name: id.ID, Peer: req.Peer, API: req.API, Level: req.Level, Version: req.Build}
+	row := dcos.Master{ID: number, Name: nameOf(req.Hosts, id.ID), Peer: req.Peer, API: req.API, Level: req.Level, Version: req.Build}
 	if m.Leads() {
 		return m.addMaster(ctx, row)
 	}
 	return m.askLeader(ctx, row)
+}
+
+// nameOf is the host name among what a machine is called.
+func nameOf(hosts []string, otherwise string) string {
+	for _, h := range hosts {
+		if net.ParseIP(h) == nil && h != "localhost" {
+			return h
+		}
+	}
+	return otherwise
 }
 
 func (m *master) addMaster(ctx context.Context, row dcos.Master) error {
@@ -233,22 +246,65 @@ func (m *master) askLeader(ctx context.Context, row dcos.Master) error {
 	return nil
 }
 
-// internal are the routes between masters.
-func (m *master) internal() api.Dialect {
-	return api.Dialect{Name: "internal", WriteError: api.WriteProblem, Routes: []api.Route{{
-		Method: http.MethodPost, Pattern: memberRoute, Access: api.Permitted, Place: api.LeaderOnly,
-		Need: auth.Permission{Path: "/cluster/masters", Action: auth.ActionWrite},
-		Handler: func(w http.ResponseWriter, r *http.Request) {
-			var row dcos.Master
-			err := api.ReadJSON(r, &row)
-			if err == nil {
-				err = m.addMaster(r.Context(), row)
-			}
-			if err != nil {
-				api.WriteProblem(w, r, err)
-				return
-			}
-			api.WriteJSON(w, http.StatusOK, struct{}{})
+// removeMaster takes a dead master out of the group, so that it counts for no
+// majority any more. One that lives must be stopped first.
+func (m *master) removeMaster(ctx context.Context, text string) error {
+	number, err := strconv.ParseUint(text, 16, 64)
+	if err != nil {
+		return fmt.Errorf("%w: %q is no master's id: `dcos master list` shows them", dcos.ErrInvalid, text)
+	}
+	id := dcos.MasterID(number)
+	stats := m.raft.Stats()
+	_, row := m.raft.View().Master(id)
+	member := slices.Contains(stats.Voters, id) || slices.Contains(stats.Learners, id)
+	switch {
+	case !row && !member:
+		return fmt.Errorf("%w: master %s: `dcos master list` shows them", dcos.ErrNotFound, text)
+	case m.alive(id):
+		return fmt.Errorf("%w: master %s is alive: stop it first (systemctl stop dcos on its machine)", dcos.ErrConflict, text)
+	}
+	if member {
+		if err := m.raft.Remove(ctx, id); err != nil {
+			return fmt.Errorf("remove master %s from raft: %w", text, err)
+		}
+	}
+	if err := m.propose(ctx, state.RemoveMaster{ID: id}); err != nil && !errors.Is(err, dcos.ErrNotFound) {
+		return fmt.Errorf("forget master %s: %w", text, err)
+	}
+	m.log.Info("master removed", "master", text)
+	return nil
+}
+
+// members are the routes about the group of masters.
+func (m *master) members() api.Dialect {
+	need := auth.Permission{Path: "/cluster/masters", Action: auth.ActionWrite}
+	answer := func(w http.ResponseWriter, r *http.Request, err error) {
+		if err != nil {
+			api.WriteProblem(w, r, err)
+			return
+		}
+		api.WriteJSON(w, http.StatusOK, struct{}{})
+	}
+	return api.Dialect{Name: "members", WriteError: api.WriteProblem, Routes: []api.Route{
+		{
+			Method: http.MethodDelete, Pattern: "/dcos/v1/masters/{id}", Access: api.Permitted, Place: api.LeaderOnly, Need: need,
+			Handler: func(w http.ResponseWriter, r *http.Request) {
+				answer(w, r, m.removeMaster(r.Context(), r.PathValue("id")))
+			},
 		},
-	}}}
+		{
+			Method: http.MethodPost, Pattern: memberRoute, Access: api.Permitted, Place: api.LeaderOnly, Need: need,
+			Handler: func(w http.ResponseWriter, r *http.Request) {
+				var row dcos.Master
+				err := api.ReadJSON(r, &row)
+				if err == nil && api.PrincipalOf(r.Context()).Kind != auth.KindNode {
+					err = fmt.Errorf("%w: only masters hand over joins", dcos.ErrDenied)
+				}
+				if err == nil {
+					err = m.addMaster(r.Context(), row)
+				}
+				answer(w, r, err)
+			},
+		},
+	}}
 }
