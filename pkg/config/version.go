@@ -12,7 +12,7 @@ package config
 // version under development when the tree has no tag; Commit and Date are
 // those of the last commit, so that one commit always gives the same bytes.
 var (
-	Version = "0.1.0-dev"
+	Version = "0.1.0"
 	Commit  = "unknown"
 	Date    = "unknown"
 )
