@@ -28,11 +28,18 @@ type Listener struct {
 	cfg    Config
 	tcp    net.Listener
 	tls    *tls.Config
-	queues map[string]chan *Conn
+	queues map[string]queue
 	slots  chan struct{} // one per handshake in flight
 	hosts  *hosts
 	done   chan struct{} // closed when Run ends
 	stats  counters
+}
+
+// queue is the connections of a protocol that wait for Accept. A place is taken
+// before the peer is told that it is let in, and given back by Accept.
+type queue struct {
+	conns  chan *Conn
+	places chan struct{}
 }
 
 type counters struct {
@@ -62,11 +69,11 @@ func Listen(addr string, cfg Config) (*Listener, error) {
 func NewListener(tcp net.Listener, cfg Config) *Listener {
 	cfg = cfg.withDefaults()
 	l := &Listener{
-		cfg: cfg, tcp: tcp, tls: splitTLS(cfg), queues: map[string]chan *Conn{},
+		cfg: cfg, tcp: tcp, tls: splitTLS(cfg), queues: map[string]queue{},
 		slots: make(chan struct{}, cfg.Handshakes), hosts: newHosts(cfg.PerHost), done: make(chan struct{}),
 	}
 	for proto := range speakers {
-		l.queues[proto] = make(chan *Conn, cfg.Queue)
+		l.queues[proto] = queue{make(chan *Conn, cfg.Queue), make(chan struct{}, cfg.Queue)}
 	}
 	return l
 }
@@ -93,7 +100,8 @@ func (l *Listener) Accept(ctx context.Context, proto string) (*Conn, error) {
 		return nil, fmt.Errorf("%w: protocol %q", dcos.ErrInvalid, proto)
 	}
 	select {
-	case c := <-q:
+	case c := <-q.conns:
+		<-q.places
 		return c, nil
 	case <-ctx.Done():
 		return nil, ctx.Err()
@@ -113,7 +121,7 @@ func (l *Listener) Run(ctx context.Context) error {
 	open.Wait()
 	close(l.done)
 	for _, q := range l.queues {
-		drain(q)
+		drain(q.conns)
 	}
 	return err
 }
@@ -203,22 +211,21 @@ func (l *Listener) handshake(ctx context.Context, raw net.Conn) {
 		return
 	}
 	q := l.queues[c.Proto]
-	if len(q) == cap(q) {
+	select {
+	case q.places <- struct{}{}:
+	default:
 		t.Write([]byte{answerBusy}) //nolint:errcheck // it is closed in any case
 		l.refuse(&l.stats.busy, t, c.Peer, c.Proto, errFull)
 		return
 	}
 	if _, err := t.Write([]byte{answerAccepted}); err != nil {
+		<-q.places
 		l.refuse(&l.stats.failed, t, c.Peer, c.Proto, err)
 		return
 	}
 	t.SetDeadline(time.Time{}) //nolint:errcheck // a dead connection fails at its next use
-	select {
-	case q <- c:
-		l.stats.accepted.Add(1)
-	default: // filled up in between: the peer reads EOF and tries again
-		l.refuse(&l.stats.busy, t, c.Peer, c.Proto, errFull)
-	}
+	l.stats.accepted.Add(1)
+	q.conns <- c // it has a place
 }
 
 func (l *Listener) admit(c *Conn) error {
