@@ -204,6 +204,7 @@ func TestMistakenOptionsSayWhatToGive(t *testing.T) {
 		"--token":                        {Role: RoleMaster, Join: []string{"10.0.0.1"}},
 		"api_port":                       {Role: RoleMaster, Set: map[string]any{"api_port": 70000}},
 		"api_prot":                       {Role: RoleMaster, Set: map[string]any{"api_prot": 1}},
+		"--set data_dir":                 {Role: RoleMaster, Set: map[string]any{"data_dir": "/elsewhere"}},
 	} {
 		if err := Install(t.Context(), o, p, m, &Report{Out: &strings.Builder{}}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%+v: %v, want an error with %q", o, err, want)

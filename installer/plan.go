@@ -87,6 +87,12 @@ func (o Options) configFile(p Paths) ([]byte, error) {
 	if o.Role == RoleBoth {
 		values["with_agent"] = true
 	}
+	for key := range o.Set {
+		switch key {
+		case "data_dir", "join", "token", "token_file", "bootstrap", "with_agent":
+			return nil, fmt.Errorf("--set %s: install decides this key, by --role, --join and --token; data is always in %s", key, p.DataDir)
+		}
+	}
 	maps.Copy(values, o.Set)
 	b, err := yaml.Marshal(values) // sorted by key: the same options give the same file
 	if err != nil {

@@ -133,6 +133,8 @@ func (d *dev) badRequests(t *testing.T) {
 		{"bad pattern", "POST", "/v2/apps", app(`"constraints":[["hostname","LIKE","("]]`), 422, "constraints"},
 		{"not supported", "POST", "/v2/apps", app(`"container":{"type":"MESOS","volumes":[{"containerPath":"/x","hostPath":"/","mode":"RW"}]}`), 422, "not supported yet"},
 		{"bad image", "POST", "/v2/apps", app(`"container":{"type":"DOCKER","docker":{"image":"UPPER case::"}}`), 422, "image"},
+		{"image that climbs", "POST", "/v2/apps", app(`"container":{"type":"DOCKER","docker":{"image":"../../etc/passwd"}}`), 422, "image"},
+		{"redirect", "DELETE", "/v2/apps", ``, 404, "/v2/apps"},
 		{"exists", "POST", "/v2/apps", `{"id":"/good","cmd":"sleep 2"}`, 409, "already exists"},
 		{"body over 1 MiB", "POST", "/v2/apps", app(`"labels":{"a":"` + strings.Repeat("x", 1<<20) + `"}`), 413, ""},
 		{"unknown app", "PUT", "/v2/apps/nope/restart", ``, 405, ""},

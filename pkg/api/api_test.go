@@ -101,6 +101,7 @@ func TestNoHandlerRunsBeforeItsPermission(t *testing.T) {
 		{"PUT", "//things//a", "admin", "", 200, "put a0"},
 		{"DELETE", "/things/a", "admin", "", 405, "method_not_allowed"},
 		{"GET", "/nope", "admin", "", 404, "not_found"},
+		{"PUT", "/things", "admin", "", 404, "not_found"}, // no redirect to /things/, which is the same here
 		{"PUT", "/things/a", "admin", strings.Repeat("x", MaxBody+1), 413, "too_large"},
 		{"GET", "/boom", "", "", 500, "internal error"},
 	} {
@@ -158,6 +159,40 @@ func TestAWriteIsPassedOnOnceAndNeverTwice(t *testing.T) {
 	if w := do(server(t, leader{peer: to("127.0.0.1:1")}), "PUT", "/things/a", "admin", "xy"); w.Code != 503 || !strings.Contains(w.Body.String(), `"unavailable"`) {
 		t.Errorf("leader not there: %d %s, want 503 unavailable", w.Code, w.Body)
 	}
+}
+
+// A client may name any header in Connection, and proxies take those out.
+func TestWhoAsksCannotBeHiddenFromTheOtherMaster(t *testing.T) {
+	t.Parallel()
+	var got http.Header
+	own := true
+	srv := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { got, own = r.Header, IsOwn(r) }))
+	defer srv.Close()
+	p := NewPeer(func(ctx context.Context) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "tcp", srv.Listener.Addr().String())
+	})
+	defer p.Close()
+	r := httptest.NewRequest("GET", "/things", http.NoBody)
+	for name, value := range map[string]string{
+		"Authorization": "nobody", "Cookie": "dcos-acs-auth-cookie=x", "X-Dcos-Own": "1", "Connection": "Authorization, Cookie, X-Dcos-Own",
+	} {
+		r.Header.Set(name, value)
+	}
+	if err := p.Pass(httptest.NewRecorder(), r); err != nil {
+		t.Fatal(err)
+	}
+	if got.Get("Authorization") != "nobody" || got.Get("Cookie") == "" || own {
+		t.Errorf("passed on as %v, own request: %v", got, own)
+	}
+	r = httptest.NewRequest("GET", "/things", http.NoBody)
+	if err := p.Pass(httptest.NewRecorder(), r); err != nil || own || got.Get("Authorization") != "" {
+		t.Errorf("without credentials: %v, own request: %v, %v", got, own, err)
+	}
+	res, err := p.RoundTrip(httptest.NewRequest("GET", "/things", http.NoBody))
+	if err != nil || !own {
+		t.Fatalf("own request: %v, %v", own, err)
+	}
+	res.Body.Close()
 }
 
 func TestATableRefusesRoutesThatAreOpenByMistake(t *testing.T) {

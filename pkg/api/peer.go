@@ -25,6 +25,14 @@ type Peer struct {
 
 type errKey struct{}
 
+// ownHeader marks a request that a machine makes for itself and not for a
+// client. It is taken out of everything that is passed on.
+const ownHeader = "X-Dcos-Own"
+
+// IsOwn says that the machine at the other end asks for itself. It means
+// something only on a listener that has proven which machine that is.
+func IsOwn(r *http.Request) bool { return r.Header.Get(ownHeader) != "" }
+
 // NewPeer makes a Peer over a dialer.
 func NewPeer(dial Dialer) *Peer {
 	t := &http.Transport{
@@ -44,6 +52,12 @@ func NewPeer(dial Dialer) *Peer {
 			r.Out.URL.Scheme, r.Out.URL.Host = "http", "peer"
 			r.Out.Host = r.In.Host
 			r.SetXForwarded()
+			// Who asks must arrive as it came: a client may name any header
+			// in Connection, and those are taken out on the way.
+			for _, name := range []string{"Authorization", "Cookie"} {
+				r.Out.Header[name] = r.In.Header[name]
+			}
+			r.Out.Header.Del(ownHeader)
 		},
 		ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError), // the caller says what went wrong
 		ErrorHandler: func(_ http.ResponseWriter, r *http.Request, err error) {
@@ -150,5 +164,6 @@ func Serve(ctx context.Context, l net.Listener, h http.Handler, forwarded bool, 
 func (p *Peer) RoundTrip(r *http.Request) (*http.Response, error) {
 	r = r.Clone(r.Context())
 	r.URL.Scheme, r.URL.Host = "http", "peer"
+	r.Header.Set(ownHeader, "1")
 	return p.transport.RoundTrip(r)
 }

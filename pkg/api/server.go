@@ -18,6 +18,10 @@ import (
 // MaxBody is the largest body of a request unless its route says otherwise.
 const MaxBody = 1 << 20
 
+// bodyTimeout bounds how long a client may take to send a body. It is longer
+// than any handler waits, since the connection is watched with it meanwhile.
+const bodyTimeout = time.Minute
+
 // Authenticator finds out who asks. It answers dcos.ErrUnauthenticated when
 // nobody does or the credential is not good.
 type Authenticator interface {
@@ -97,7 +101,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}()
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	cleanPath(r)
-	if _, pattern := s.mux.Handler(r); pattern == "" {
+	// Anything but a row's own function is the mux's answer: not found, another
+	// method, or a redirect to a spelling that cleanPath would undo.
+	h, pattern := s.mux.Handler(r)
+	if _, row := h.(http.HandlerFunc); pattern == "" || !row {
 		WriteProblem(rec, r, s.noRoute(rec, r))
 		return
 	}
@@ -162,6 +169,12 @@ func (s *Server) run(w http.ResponseWriter, r *http.Request, row *entry) error {
 		return fmt.Errorf("%w: %d bytes, expected at most %d", ErrTooLarge, r.ContentLength, limit)
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, limit)
+	if r.ContentLength != 0 && !row.Stream {
+		// A body must come in time; the next request has its own deadline.
+		if err := http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout)); err != nil && !errors.Is(err, http.ErrNotSupported) {
+			return fmt.Errorf("set read deadline: %w", err)
+		}
+	}
 	if row.Place == LeaderOnly && s.c.Leader != nil && !s.c.Leader.Leads() {
 		if forwarded, _ := r.Context().Value(forwardedKey).(bool); forwarded {
 			return fmt.Errorf("pass on %s %s a second time: %w", r.Method, r.URL.Path, dcos.NotLeader{})

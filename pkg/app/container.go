@@ -2,6 +2,8 @@ package app
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/google/go-containerregistry/pkg/name"
 
@@ -91,6 +93,8 @@ func (d *draft) image(path string, v any) string {
 		d.schema(path, "error.minLength")
 	case len(s) > maxImage:
 		d.schema(path, "error.maxLength")
+	case slices.ContainsFunc(strings.Split(s, "/"), func(part string) bool { return part == "" || strings.Trim(part, ".") == "" }):
+		d.rule(path, "%q is not an image name like \"redis:8\" or \"registry/name@sha256:...\": it has a part that is empty or dots alone", s)
 	default:
 		if _, err := name.ParseReference(s, name.WeakValidation); err != nil {
 			d.rule(path, "%q is not an image name like \"redis:8\" or \"registry/name@sha256:...\": %v", s, err)

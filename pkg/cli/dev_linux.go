@@ -18,10 +18,10 @@ import (
 )
 
 // runDev runs the cluster and, once it is up, tells the user how to use it.
-// With the default data directory everything ends with it: tasks, data, and
+// Without a data directory of its own everything ends with it: tasks, data, and
 // what the command line knows of it.
 func runDev(ctx context.Context, e *Env, conf config.Config) (err error) {
-	ephemeral := conf.DataDir == config.Defaults().DataDir
+	ephemeral := conf.DataDir == ""
 	if ephemeral {
 		if conf.DataDir, err = os.MkdirTemp("", "dcos-dev-"); err != nil {
 			return fmt.Errorf("make a temporary data directory: %w", err)

@@ -83,6 +83,18 @@ func (k Key) ReadBy(role string) bool {
 	return false
 }
 
+// roleDev is the role of `dcos dev`.
+const roleDev = "dev"
+
+// defaultFor is the default as a role has it: dev has no data directory unless
+// it is given one.
+func (k Key) defaultFor(role string) string {
+	if role == roleDev && k.Name == "data_dir" {
+		return ""
+	}
+	return k.Default
+}
+
 // Keys are all keys in the order of the struct.
 func Keys() []Key {
 	t := reflect.TypeFor[Config]()

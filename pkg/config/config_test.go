@@ -96,6 +96,22 @@ func TestReferenceDocumentsEveryKey(t *testing.T) {
 	}
 }
 
+func TestDevHasADataDirectoryOnlyWhenGivenOne(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ file, env, want string }{
+		{"", "", ""}, {"api_port: 1", "", ""}, {"", "DCOS_DATA_DIR=/var/lib/dcos", "/var/lib/dcos"}, {"data_dir: /x", "", "/x"},
+	} {
+		fs := pflag.NewFlagSet("dev", pflag.ContinueOnError)
+		BindFlags(fs, "dev")
+		if c, err := Load("dev", []byte(tt.file), []string{tt.env}, fs); err != nil || c.DataDir != tt.want {
+			t.Errorf("file %q, environment %q: %q, %v, want %q", tt.file, tt.env, c.DataDir, err, tt.want)
+		}
+	}
+	if c, err := Load("master", nil, nil, nil); err != nil || c.DataDir != "/var/lib/dcos" {
+		t.Errorf("a master's is %q, %v", c.DataDir, err)
+	}
+}
+
 func TestShowHidesSecrets(t *testing.T) {
 	t.Parallel()
 	c := Defaults()

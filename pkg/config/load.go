@@ -47,7 +47,7 @@ func BindFlags(fs *pflag.FlagSet, role string) {
 		case reflect.Map:
 			fs.StringToString(k.Flag(), nil, usage)
 		default:
-			fs.String(k.Flag(), k.Default, usage)
+			fs.String(k.Flag(), k.defaultFor(role), usage)
 		}
 	}
 }
@@ -59,9 +59,9 @@ func BindFlags(fs *pflag.FlagSet, role string) {
 func Load(role string, file []byte, environ []string, flags *pflag.FlagSet) (Config, error) {
 	v := viper.New()
 	for _, k := range Keys() {
-		v.SetDefault(k.Name, k.Default)
+		v.SetDefault(k.Name, k.defaultFor(role))
 	}
-	if err := mergeFile(v, file); err != nil {
+	if err := mergeFile(v, role, file); err != nil {
 		return Config{}, err
 	}
 	if err := mergeEnv(v, environ); err != nil {
@@ -88,7 +88,7 @@ func Load(role string, file []byte, environ []string, flags *pflag.FlagSet) (Con
 
 // mergeFile decodes the file strictly. viper's own reading of YAML is not used
 // because it lowercases keys, splits them at dots and ignores unknown ones.
-func mergeFile(v *viper.Viper, file []byte) error {
+func mergeFile(v *viper.Viper, role string, file []byte) error {
 	if len(bytes.TrimSpace(file)) == 0 {
 		return nil
 	}
@@ -96,6 +96,9 @@ func mergeFile(v *viper.Viper, file []byte) error {
 		return fmt.Errorf("%w file: %d bytes, expected at most %d", ErrInvalid, len(file), maxFile)
 	}
 	c := Defaults()
+	if role == roleDev {
+		c.DataDir = ""
+	}
 	if err := yaml.UnmarshalStrict(file, &c); err != nil {
 		return fmt.Errorf("%w file: %s; `dcos config reference` lists every key", ErrInvalid, fileFault(err))
 	}

@@ -183,6 +183,12 @@ func (e Exit) String() string {
 	case e.Signal != 0:
 		return fmt.Sprintf("killed by signal %d", e.Signal)
 	}
+	switch e.Code {
+	case 126:
+		return "exited with code 126: a shell says so of a command that it may not execute; its stderr names it (dcos task log TASK stderr)"
+	case 127:
+		return "exited with code 127: a shell says so of a command that it does not find; its stderr names it (dcos task log TASK stderr)"
+	}
 	return fmt.Sprintf("exited with code %d", e.Code)
 }
 

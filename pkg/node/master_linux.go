@@ -233,13 +233,13 @@ func (m *master) servePassedOn(ctx context.Context, h http.Handler) error {
 	return api.Serve(ctx, api.PeerListener(ctx, accept, m.listener.Addr()), h, true, m.log)
 }
 
-// fromPeer knows whoever a master passes on by their own token; without one it
-// is that master itself, which its certificate has proven.
+// fromPeer knows whoever a master passes on by their own token. A master that
+// asks for itself says so, and its certificate has proven that it is one.
 type fromPeer struct{ api.Credentials }
 
 // Authenticate says who asks.
 func (f fromPeer) Authenticate(r *http.Request) (auth.Principal, error) {
-	if r.Header.Get("Authorization") == "" && r.Header.Get("Cookie") == "" {
+	if api.IsOwn(r) {
 		return auth.Principal{ID: "master", Kind: auth.KindNode, Grants: auth.System().Grants}, nil
 	}
 	return f.Credentials.Authenticate(r)
