@@ -115,11 +115,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // the trailing one, so that a route has one spelling in the table.
 func cleanPath(r *http.Request) {
 	if p := r.URL.Path; strings.Contains(p, "//") || (len(p) > 1 && strings.HasSuffix(p, "/")) {
-		trailing := strings.HasSuffix(p, "/")
 		r.URL.Path, r.URL.RawPath = path.Clean("/"+p), ""
-		if trailing && r.URL.Path != "/" {
-			r.Header.Set("X-Dcos-Trailing-Slash", "true")
-		}
 	}
 }
 
