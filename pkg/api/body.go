@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 
 	"github.com/dcos-go/dcos/pkg/dcos"
 )
@@ -17,6 +18,8 @@ func ReadBody(r *http.Request) ([]byte, error) {
 	switch {
 	case errors.As(err, &tooLarge):
 		return nil, fmt.Errorf("%w: expected at most %d bytes", ErrTooLarge, tooLarge.Limit)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return nil, fmt.Errorf("%w: %d bytes within %s", ErrSlow, len(b), bodyTimeout)
 	case err != nil:
 		return nil, fmt.Errorf("%w: read request body: %w", dcos.ErrInvalid, err)
 	}

@@ -12,6 +12,9 @@ import (
 // ErrTooLarge says that the request's body is over its limit.
 var ErrTooLarge = errors.New("request body too large")
 
+// ErrSlow says that the request's body did not come in time.
+var ErrSlow = errors.New("request body came too slowly")
+
 // ErrMethod says that the path exists and the method does not.
 var ErrMethod = errors.New("method not allowed")
 
@@ -26,6 +29,7 @@ var kinds = []struct {
 	hint   string
 }{
 	{ErrTooLarge, http.StatusRequestEntityTooLarge, "too_large", "send a smaller document"},
+	{ErrSlow, http.StatusRequestTimeout, "too_slow", "send the whole document within a minute"},
 	{ErrMethod, http.StatusMethodNotAllowed, "method_not_allowed", "see the Allow header"},
 	{ErrNoRoute, http.StatusNotFound, "not_found", "check the path; the API is described under docs/api"},
 	{dcos.ErrUnauthenticated, http.StatusUnauthorized, "unauthenticated", "log in (dcos auth login) and send the token"},
