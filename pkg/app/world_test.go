@@ -28,7 +28,7 @@ const web = dcos.AppID("/web")
 func newWorld(t testing.TB, nodes int) *world {
 	w := &world{t: t, store: state.New(), now: 1_700_000_000_000}
 	w.fatal = func(format string, args ...any) { t.Helper(); t.Fatalf(format, args...) }
-	w.must(state.InitCluster{Info: dcos.ClusterInfo{ID: "5ee70a5c-0000-4000-8000-000000000001", Name: "test", Level: 1}})
+	w.must(state.InitCluster{Info: dcos.ClusterInfo{ID: "5ee70a5c-0000-4000-8000-000000000001", Name: "test", Level: state.Level}})
 	for i := range nodes {
 		w.must(state.PutNode{Node: dcos.Node{
 			ID: dcos.NodeID(fmt.Sprintf("node-%d", i)), Hostname: fmt.Sprintf("host-%d", i), Addr: "127.0.0.1:7445", IP: "127.0.0.1", Boot: "boot-1",

@@ -72,7 +72,7 @@ func farm(n int) [][]state.Command {
 }
 
 func cluster() state.Command {
-	return state.InitCluster{Info: dcos.ClusterInfo{ID: "5ee70a5c-0000-4000-8000-000000000001", Name: "bench", Level: 1}}
+	return state.InitCluster{Info: dcos.ClusterInfo{ID: "5ee70a5c-0000-4000-8000-000000000001", Name: "bench", Level: state.Level}}
 }
 
 // placed counts the tasks that have a place.

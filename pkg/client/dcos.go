@@ -117,6 +117,7 @@ type (
 		Leader  bool   `json:"leader"`
 		Alive   bool   `json:"alive"` // as gossip sees it
 		Version string `json:"version,omitempty"`
+		Level   uint64 `json:"featureLevel,omitempty"` // newest that it supports
 	}
 	// Why answers "why does it not run".
 	Why struct {

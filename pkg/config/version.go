@@ -12,7 +12,7 @@ package config
 // version under development when the tree has no tag; Commit and Date are
 // those of the last commit, so that one commit always gives the same bytes.
 var (
-	Version = "0.1.0"
+	Version = "0.2.0-dev"
 	Commit  = "unknown"
 	Date    = "unknown"
 )
@@ -20,4 +20,7 @@ var (
 // FeatureLevel is the newest level of commands and formats that this build
 // understands. A cluster raises its own level only once every master's build
 // supports it, and no build reads state that is above its FeatureLevel.
-const FeatureLevel = 1
+//
+//	1  0.1.0
+//	2  0.2.0: roles, quotas, reservations, volumes, and what else names it
+const FeatureLevel = 2

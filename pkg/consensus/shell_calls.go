@@ -78,6 +78,10 @@ func (r *Raft) Propose(ctx context.Context, by state.Origin, cmds ...state.Comma
 	if l := r.lead.get(); l.Leader != 0 && l.Leader != r.o.Identity.ID {
 		return state.Result{}, dcos.NotLeader{Leader: l.Leader}
 	}
+	// The level only rises: what an older view admits holds.
+	if err := r.View().Admits(cmds...); err != nil {
+		return state.Result{}, err
+	}
 	p := state.Proposal{ID: by.ID, Principal: by.Principal, Commands: cmds}
 	data, err := state.EncodeProposal(p)
 	if err == nil && len(data) > state.MaxEntry && p.ID.IsZero() {

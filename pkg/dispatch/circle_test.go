@@ -243,7 +243,7 @@ func (w *world) changeLeader() {
 		}
 		w.leads = true
 		w.core = dispatch.New()
-		w.apply(state.RaiseLevel{Level: 1}) // the entry of its own term
+		w.apply(state.RaiseLevel{Level: state.Level}) // the entry of its own term
 		w.master(dispatch.Lead{Term: w.term, View: w.store.View()})
 	})
 }
@@ -616,7 +616,7 @@ func newWorld(t *rapid.T, seed uint64) *world {
 		t: t, rng: rand.New(rand.NewPCG(seed, 1)), now: time.UnixMilli(1767225600000), store: state.New(), core: dispatch.New(),
 		sess: make(map[uint64]*machine), term: 1, leads: true,
 	}
-	w.apply(state.InitCluster{Info: dcos.ClusterInfo{ID: "c", Name: "c"}})
+	w.apply(state.InitCluster{Info: dcos.ClusterInfo{ID: "c", Name: "c", Level: state.Level}})
 	grace := int64(500)
 	res := w.apply(state.PutApp{App: dcos.App{
 		ID: app, Cmd: "true", Need: resource.Set{CPUs: 100, Mem: 1000}, KillGraceMillis: &grace, Instances: 1,

@@ -32,7 +32,7 @@ type rig struct {
 
 func newRig(t *testing.T) *rig {
 	r := &rig{t: t, now: time.UnixMilli(1767225600000), core: New(), store: state.New()}
-	r.apply(state.InitCluster{Info: dcos.ClusterInfo{ID: "c", Name: "c"}})
+	r.apply(state.InitCluster{Info: dcos.ClusterInfo{ID: "c", Name: "c", Level: state.Level}})
 	res := r.apply(state.PutApp{App: dcos.App{
 		ID: "/a", Cmd: "true", Instances: 1, Need: resource.Set{CPUs: 1},
 		Backoff: dcos.Backoff{InitialMillis: 1, FactorMilli: 1000, MaxMillis: 1}, Upgrade: dcos.Upgrade{MinHealth: 1, MaxOver: 1},

@@ -37,7 +37,7 @@ type raft struct {
 
 func newRaft(t *testing.T) *raft {
 	r := &raft{t: t, store: state.New(), more: make(chan struct{}), turn: make(chan struct{}), role: dispatch.Role{Term: 1, Leads: true}}
-	r.must(state.InitCluster{Info: dcos.ClusterInfo{ID: "c", Name: "c"}})
+	r.must(state.InitCluster{Info: dcos.ClusterInfo{ID: "c", Name: "c", Level: state.Level}})
 	return r
 }
 

@@ -126,6 +126,7 @@ func (m *master) parts() ([]part, error) {
 		{"joins", func(ctx context.Context) error { return joins.Run(ctx, m.listener) }},
 		{"certificate", func(ctx context.Context) error { return m.files.keeper.Run(ctx, m.renew) }},
 		{"leader", func(ctx context.Context) error { return m.lead(ctx, lead) }},
+		{"own row", m.tellRow},
 		{"scheduler", m.sched.Run},
 		{"dispatch", m.dispatch.Run},
 		{"sessions", m.serveAgents},

@@ -97,7 +97,7 @@ func (m *master) dialects() []api.Dialect {
 		}),
 		mesosapi.Routes(mesosapi.Config{State: st, Leader: leader, Log: m.log}),
 		m.gateway.Routes(),
-		m.members(),
+		m.members(), m.upgradeRoutes(st),
 		page(),
 	}
 }

@@ -40,7 +40,7 @@ type cluster struct {
 func newCluster() *cluster {
 	c := &cluster{store: state.New(), grown: make(chan struct{}), terms: make(chan context.Context)}
 	c.fault = func(int) (bool, error) { return true, nil }
-	c.commit("test", state.InitCluster{Info: dcos.ClusterInfo{ID: "5ee70a5c-0000-4000-8000-000000000001", Name: "test", Level: 1}})
+	c.commit("test", state.InitCluster{Info: dcos.ClusterInfo{ID: "5ee70a5c-0000-4000-8000-000000000001", Name: "test", Level: state.Level}})
 	return c
 }
 

@@ -26,7 +26,7 @@ type world struct {
 func newWorld(t testing.TB) *world {
 	w := &world{store: state.New(), core: scheduler.New(), now: 1_700_000_000_000}
 	w.fatal = func(format string, args ...any) { t.Helper(); t.Fatalf(format, args...) }
-	w.must(state.InitCluster{Info: dcos.ClusterInfo{ID: "5ee70a5c-0000-4000-8000-000000000001", Name: "test", Level: 1}})
+	w.must(state.InitCluster{Info: dcos.ClusterInfo{ID: "5ee70a5c-0000-4000-8000-000000000001", Name: "test", Level: state.Level}})
 	return w
 }
 

@@ -91,7 +91,7 @@ func newClient(w *world) *client {
 // begin makes the cluster; then machines join and users come.
 func (c *client) begin() {
 	w := c.w
-	c.send(state.InitCluster{Info: dcos.ClusterInfo{ID: cluster, Name: "sim", Level: 1}}, func(i state.Item, err error) {
+	c.send(state.InitCluster{Info: dcos.ClusterInfo{ID: cluster, Name: "sim", Level: state.Level}}, func(i state.Item, err error) {
 		if err != nil || i.Err != nil && !errors.Is(i.Err, dcos.ErrConflict) {
 			w.after(300*time.Millisecond, "user tries again", 0, c.begin)
 			return

@@ -68,6 +68,10 @@ func (x *txn) putMaster(c PutMaster) error {
 	case len(m.Name) > maxName || len(m.Peer) > maxName || len(m.API) > maxName || len(m.Version) > maxName:
 		return fmt.Errorf("%w: name, addresses and version of master %s have at most %d bytes each", dcos.ErrInvalid, masterKey(m.ID), maxName)
 	}
+	if have := x.t.level(); have > 1 && m.Level < have { // the first release took any master
+		return fmt.Errorf("%w: master %s supports feature level %d, the cluster is at %d: install the version that the other masters run",
+			dcos.ErrConflict, m.Name, m.Level, have)
+	}
 	m.Joined = x.t.time
 	if old, ok := x.t.masters.Get(masterKey(m.ID)); ok {
 		m.Joined = old.Joined

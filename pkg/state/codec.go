@@ -14,13 +14,16 @@ import (
 type commandSpec struct {
 	number uint64 // on disk
 	name   string // in the audit
-	level  uint64 // feature level that a master must have to understand it
+	level  uint64 // feature level since which it may be proposed
 	kind   reflect.Type
+	fields fieldLevel // finds fields that came later; nil when there are none
 	decode func([]byte) (Command, error)
 }
 
 // registry gives commands their numbers. A number is never used again for
-// anything else, not even after its command is gone: old logs hold it.
+// anything else, not even after its command is gone: old logs hold it. What
+// came after the first release says since which feature level. Level 2: 28 to
+// 39 are of roles, quotas, reservations and volumes.
 var registry = []commandSpec{
 	specOf[InitCluster](1, "init-cluster"),
 	specOf[RaiseLevel](2, "raise-level"),
@@ -61,6 +64,9 @@ var (
 func indexRegistry[K comparable](key func(commandSpec) K) map[K]commandSpec {
 	m := make(map[K]commandSpec, len(registry))
 	for _, s := range registry {
+		if twin, ok := m[key(s)]; ok {
+			panic("state: commands " + twin.name + " and " + s.name + " share a number or a type")
+		}
 		m[key(s)] = s
 	}
 	return m
@@ -68,7 +74,7 @@ func indexRegistry[K comparable](key func(commandSpec) K) map[K]commandSpec {
 
 func specOf[C Command](number uint64, name string) commandSpec {
 	return commandSpec{
-		number: number, name: name, level: 1, kind: reflect.TypeFor[C](),
+		number: number, name: name, level: 1, kind: reflect.TypeFor[C](), fields: sinceOf(reflect.TypeFor[C]()),
 		decode: func(body []byte) (Command, error) {
 			var c C
 			err := decMode.Unmarshal(body, &c)
@@ -77,10 +83,13 @@ func specOf[C Command](number uint64, name string) commandSpec {
 	}
 }
 
-func nameOf(c Command) string { return byKind[reflect.TypeOf(c)].name }
+// since says at which feature level a command came.
+func (s commandSpec) since(level uint64) commandSpec {
+	s.level = level
+	return s
+}
 
-// Level is the newest feature level that this build can apply.
-const Level uint64 = config.FeatureLevel
+func nameOf(c Command) string { return byKind[reflect.TypeOf(c)].name }
 
 // The limits of decoding. EncodeProposal refuses what would not pass them, so
 // that no leader can commit what stops its followers.
@@ -142,7 +151,8 @@ func encodeCommands(cmds []Command, nested bool) (out []commandWire, level uint6
 		if err != nil {
 			return nil, 0, fmt.Errorf("%w: encode %s: %w", dcos.ErrInvalid, spec.name, err)
 		}
-		out, level = append(out, commandWire{Number: spec.number, Body: b}), max(level, spec.level)
+		needs, _ := neededBy(c)
+		out, level = append(out, commandWire{Number: spec.number, Body: b}), max(level, needs)
 	}
 	return out, level, nil
 }

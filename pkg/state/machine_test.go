@@ -209,8 +209,8 @@ func (m *machine) drawNode(t *rapid.T) Command {
 func (m *machine) drawOther(t *rapid.T) Command {
 	name := pick(t, "name", "x", "y", "")
 	return pick[Command](t, "other",
-		InitCluster{Info: dcos.ClusterInfo{ID: name}}, RaiseLevel{Level: 0}, RaiseLevel{Level: 1},
-		PutMaster{Master: dcos.Master{ID: dcos.MasterID(len(name)), Name: name, Level: 1}}, RemoveMaster{ID: 1},
+		InitCluster{Info: dcos.ClusterInfo{ID: name}}, RaiseLevel{Level: 0}, RaiseLevel{Level: pick(t, "raise", 1, Level)},
+		PutMaster{Master: dcos.Master{ID: dcos.MasterID(len(name)), Name: name, Level: pick(t, "supports", 1, Level, Level)}}, RemoveMaster{ID: 1},
 		PutPackage{Package: dcos.Package{App: m.anyApp(t), Name: name}}, RemovePackage{App: m.anyApp(t)},
 		PutUser{User: dcos.User{ID: name}, Create: rapid.Bool().Draw(t, "create")}, RemoveUser{ID: name},
 		PutToken{Token: dcos.JoinToken{ID: name, Role: dcos.RoleAgent, SecretHash: []byte{1}}}, RemoveToken{ID: name})

@@ -19,8 +19,8 @@ import (
 // populated has at least one row in every table.
 func populated(t testing.TB) *cluster {
 	c := newCluster(t)
-	c.must(InitCluster{Info: dcos.ClusterInfo{ID: "c"}})
-	c.must(PutMaster{Master: dcos.Master{ID: 1, Level: 1}})
+	c.must(InitCluster{Info: dcos.ClusterInfo{ID: "c", Level: Level}})
+	c.must(PutMaster{Master: dcos.Master{ID: 1, Level: Level}})
 	c.must(PutNode{Node: testNode("n1")})
 	c.must(PutNode{Node: testNode("n2")})
 	app := testApp("/a", 3)
@@ -183,7 +183,7 @@ func TestSnapshotThatContradictsItselfIsRefused(t *testing.T) {
 			x.done.rows.Set("~", &doneRow{ID: dcos.ProposalID{Proposer: 1 << 63}, Items: 1, Errors: []keptError{{Item: 1}}})
 		}},
 		{"row twice", "not in order", func(x *tables) { x.users.rows.Set("~", &dcos.User{ID: "ann"}) }},
-		{"level beyond this build", "feature level 2 is needed", func(x *tables) { x.cluster.Level = 2 }},
+		{"level beyond this build", above(Level + 1), func(x *tables) { x.cluster.Level = Level + 1 }},
 		{"another time", "time -1", func(x *tables) { x.time = -1 }},
 	} {
 		if err := forged(t, tt.change, true); err == nil || !strings.Contains(err.Error(), tt.want) {

@@ -67,6 +67,9 @@ func removeOr[T any](x *txn, name Table, from *table[T], key, what string) error
 // do carries out one command. A command that fails has changed nothing: each
 // checks everything before its first write.
 func (x *txn) do(c Command) Item {
+	if err := x.t.admits(c); err != nil {
+		return Item{Err: err}
+	}
 	switch c := c.(type) {
 	case PutApp:
 		return x.putApp(c)

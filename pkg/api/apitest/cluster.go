@@ -36,8 +36,8 @@ type Cluster struct {
 // New is a cluster that was initialised and has nothing in it.
 func New() *Cluster {
 	c := &Cluster{store: state.New(), now: dcos.TimeOf(Start), grown: make(chan struct{})}
-	c.Do(state.InitCluster{Info: dcos.ClusterInfo{ID: "c0ffee00-0000-4000-8000-000000000001", Name: "test"}},
-		state.PutMaster{Master: dcos.Master{ID: 1, Name: "m1", Peer: "10.0.0.1:7444", API: "10.0.0.1:8443", Voter: true, Level: 1, Version: "0.1.0"}})
+	c.Do(state.InitCluster{Info: dcos.ClusterInfo{ID: "c0ffee00-0000-4000-8000-000000000001", Name: "test", Level: state.Level}},
+		state.PutMaster{Master: dcos.Master{ID: 1, Name: "m1", Peer: "10.0.0.1:7444", API: "10.0.0.1:8443", Voter: true, Level: state.Level, Version: "0.1.0"}})
 	return c
 }
 

@@ -34,7 +34,7 @@ func (s *server) masterRows(v state.View) []client.MasterStatus {
 	for m := range v.Masters() {
 		out = append(out, client.MasterStatus{
 			ID: fmt.Sprintf("%016x", uint64(m.ID)), Name: m.Name, API: m.API, Peer: m.Peer, Voter: m.Voter,
-			Leader: m.ID == leader, Alive: m.ID == leader || s.Alive(m.ID), Version: m.Version,
+			Leader: m.ID == leader, Alive: m.ID == leader || s.Alive(m.ID), Version: m.Version, Level: m.Level,
 		})
 	}
 	return out
@@ -102,6 +102,16 @@ func amounts(a, b resource.Set) resource.Set {
 	return a.Plus(b)
 }
 
+// behind says that every master supports a feature level above the cluster's.
+func behind(c *client.ClusterStatus) bool {
+	for _, m := range c.Masters {
+		if m.Level <= c.Level {
+			return false
+		}
+	}
+	return c.Level > 0 && len(c.Masters) > 0
+}
+
 // problems are what an operator should look at, worst first.
 func problems(c *client.ClusterStatus) []string {
 	out := []string{}
@@ -121,6 +131,9 @@ func problems(c *client.ClusterStatus) []string {
 	}
 	if c.Nodes["active"] == 0 {
 		out = append(out, "no agent is connected: nothing can run; add one with `dcos install --role agent`")
+	}
+	if behind(c) {
+		out = append(out, "the masters support more than the cluster uses: finish the upgrade with `dcos upgrade finish`")
 	}
 	if n := c.Tasks["waiting"]; n > 0 && c.Nodes["active"] > 0 {
 		out = append(out, "waiting for a place: "+count(n, "instance")+"; see `dcos why APP`")
