@@ -45,7 +45,7 @@ func TestABodyThatTricklesInIsRefusedAfterAMinute(t *testing.T) {
 			head := "PUT /things/a HTTP/1.1\r\nHost: x\r\nAuthorization: admin\r\nContent-Length: 1000\r\n\r\n"
 			_, err := near.Write([]byte(head))
 			for ; err == nil; _, err = near.Write([]byte("x")) {
-				time.Sleep(10 * time.Second)
+				<-time.After(10 * time.Second)
 			}
 		})
 		res, err := http.ReadResponse(bufio.NewReader(near), nil)
