@@ -30,6 +30,8 @@ type App struct {
 	// LastScaling and LastConfigChange are Marathon's versionInfo; set by state.
 	LastScaling      Version `cbor:"20,keyasint,omitempty"`
 	LastConfigChange Version `cbor:"21,keyasint,omitempty"`
+	// Role is whose share the app runs on; "" is DefaultRole.
+	Role RoleID `cbor:"23,keyasint,omitempty" since:"2"`
 }
 
 // Container asks for an image, or (without one) for the host's file system in

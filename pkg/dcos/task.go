@@ -104,6 +104,8 @@ type Task struct {
 	// Final says that the instance does not go on from this task: a final
 	// stop ended it, or a later attempt has taken over.
 	Final bool `cbor:"20,keyasint,omitempty"`
+	// Hold is what it uses besides unreserved resources; nil is nothing.
+	Hold *TaskHold `cbor:"22,keyasint,omitempty"`
 }
 
 // Live says that the task holds or will hold resources: placed, not ended.

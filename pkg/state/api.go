@@ -92,9 +92,12 @@ const (
 	TableUsers
 	TableTokens
 	TableAudit
+	TableRoles
+	TableReservations
+	TableVolumes
 )
 
-var tableNames = [...]string{"", "cluster", "masters", "nodes", "apps", "versions", "tasks", "deployments", "packages", "users", "tokens", "audit"}
+var tableNames = [...]string{"", "cluster", "masters", "nodes", "apps", "versions", "tasks", "deployments", "packages", "users", "tokens", "audit", "roles", "reservations", "volumes"}
 
 // String is the table's name in events.
 func (t Table) String() string {

@@ -239,10 +239,30 @@ func (x *txn) checkPut(c *PutApp) (*AppRow, error) {
 	case !exists && x.removed[id]:
 		return nil, fmt.Errorf("%w: app %s was removed this very moment: try again", dcos.ErrUnavailable, id)
 	}
+	if err := x.mayTakeRole(row, c.App.Role); err != nil {
+		return nil, err
+	}
 	if _, held := x.t.deployOf.Get(id); exists && !present && !held && !c.Force {
 		return nil, fmt.Errorf("%w: app %s is being deleted: wait, or use force", dcos.ErrConflict, id)
 	}
 	return row, nil
+}
+
+// mayTakeRole says why an app cannot have a role; row is nil for a new app. What
+// its live tasks hold is booked on the role that it has.
+func (x *txn) mayTakeRole(row *AppRow, role dcos.RoleID) error {
+	if role == dcos.DefaultRole {
+		return fmt.Errorf("%w: role %s is what an app has that names none", dcos.ErrInvalid, role)
+	}
+	if err := x.t.knowsRole(role); err != nil || row == nil || row.App.Role == role {
+		return err
+	}
+	for k := range x.t.tasksOf(row.App.ID) {
+		if k.Live() {
+			return fmt.Errorf("%w: app %s has live tasks: its role can only be changed while it has none, scale it to 0 first", dcos.ErrConflict, row.App.ID)
+		}
+	}
+	return nil
 }
 
 // changeApp writes a new definition and starts its deployment. Config, unless

@@ -14,8 +14,10 @@ import (
 // broken. It costs a walk over all rows and is meant for simulations and tests.
 //
 // It holds at every index: a node's ledger is the sum over its live tasks, and
-// within what the node has, unless the node itself said that it became
-// smaller; no host port of a node is held twice; an instance has at most one
+// with what is reserved within what the node has, unless the node itself said
+// that it became smaller; a reservation holds its tasks and volumes; a volume
+// has one owner; a role and all below it are within its limits, unless those
+// were forced; no host port of a node is held twice; an instance has at most one
 // task that is not history, and that is the newest; live tasks are on nodes
 // that are not lost, with an epoch; an app has at most one deployment; all
 // indexes say what the rows say.
@@ -23,12 +25,14 @@ func Check(v View) error {
 	c := &checker{
 		t: v.t, held: map[dcos.NodeID]*counted{}, waiting: map[dcos.AppID]int{},
 		newest: make(map[instance]*dcos.Task, v.t.instances.Len()),
+		open:   map[dcos.RoleID]amounts{}, inside: map[dcos.ReservationID]*reservationUse{},
 	}
 	c.apps()
 	for k := range v.t.tasks.All() {
 		c.task(k)
 	}
 	c.attempts()
+	c.shares()
 	c.nodes()
 	c.deployments()
 	c.bounds()
@@ -80,6 +84,10 @@ type checker struct {
 	live    int
 	history int
 	current int
+
+	open   map[dcos.RoleID]amounts                // by live tasks outside of reservations
+	inside map[dcos.ReservationID]*reservationUse // by live tasks, and volumes
+	owned  int                                    // volumes that live tasks hold
 }
 
 func (c *checker) expect(ok bool, format string, args ...any) {
@@ -179,9 +187,8 @@ func (c *checker) liveTask(k *dcos.Task) {
 		}
 		h.ranges = append(h.ranges, resource.Range{First: p, Last: p})
 	}
-	need := k.Need
-	need.Ports = nil
-	h.set = h.set.Plus(need)
+	h.set = h.set.Plus(k.Need.Amounts())
+	c.share(k)
 }
 
 // attempts compares history with what came after it.
@@ -205,14 +212,15 @@ func (c *checker) nodes() {
 		kept, inLedger := c.t.ledger.Get(n.ID)
 		h, holds := c.held[n.ID]
 		_, shrunk := c.t.shrunk.Get(n.ID)
+		load := c.t.load(n.ID)
+		c.expect(shrunk == !load.FitsIn(n.Total), "node %s: %s of %s is held or reserved (shrunk: %v)", n.ID, load, n.Total, shrunk)
 		if !holds {
-			c.expect(!inLedger && !shrunk, "node %s: in the ledger without tasks", n.ID)
+			c.expect(!inLedger, "node %s: in the ledger without tasks", n.ID)
 			continue
 		}
 		h.set.Ports = resource.NewRanges(h.ranges...)
 		c.expect(inLedger && kept.tasks == h.tasks && kept.set.Equal(h.set), "node %s: tasks hold %s, the ledger says %v", n.ID, h.set, kept)
 		c.expect(h.set.Ports.Size() == h.ports, "node %s: a port of %s is held twice", n.ID, h.set.Ports)
-		c.expect(shrunk == !h.set.FitsIn(n.Total), "node %s: tasks hold %s of %s (shrunk: %v)", n.ID, h.set, n.Total, shrunk)
 	}
 }
 

@@ -51,6 +51,14 @@ var registry = []commandSpec{
 	specOf[RemoveUser](24, "remove-user"),
 	specOf[PutToken](25, "put-token"),
 	specOf[RemoveToken](26, "remove-token"),
+	specOf[PutRole](28, "put-role").since(2),
+	specOf[RemoveRole](29, "remove-role").since(2),
+	specOf[PutQuota](30, "put-quota").since(2),
+	specOf[Reserve](31, "reserve").since(2),
+	specOf[Unreserve](32, "unreserve").since(2),
+	specOf[CreateVolume](33, "create-volume").since(2),
+	specOf[ResizeVolume](34, "resize-volume").since(2),
+	specOf[DestroyVolume](35, "destroy-volume").since(2),
 	{number: allNumber, name: "all", level: 1, kind: reflect.TypeFor[All]()},
 }
 

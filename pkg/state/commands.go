@@ -1,6 +1,9 @@
 package state
 
-import "github.com/dcos-go/dcos/pkg/dcos"
+import (
+	"github.com/dcos-go/dcos/pkg/dcos"
+	"github.com/dcos-go/dcos/pkg/resource"
+)
 
 // Command is one typed change. Commands are values in CBOR with integer keys;
 // their numbers (see registry in codec.go) are never reused.
@@ -146,6 +149,49 @@ type (
 		App dcos.AppID `cbor:"1,keyasint"`
 	}
 
+	// PutRole creates a role, or changes its weight (in thousandths; 0 is the
+	// default, 1000). The role above it must exist.
+	PutRole struct {
+		Role   dcos.RoleID `cbor:"1,keyasint"`
+		Weight uint32      `cbor:"2,keyasint,omitempty"`
+	}
+	// RemoveRole forgets a role; refused while an app, a reservation or a
+	// role below names it.
+	RemoveRole struct {
+		Role dcos.RoleID `cbor:"1,keyasint"`
+	}
+	// PutQuota sets limits and guarantees of a role; the zero value takes
+	// them away. Refused when the role consumes more than the limit, or when
+	// there is less than is guaranteed, unless Force.
+	PutQuota struct {
+		Role  dcos.RoleID `cbor:"1,keyasint"`
+		Quota dcos.Quota  `cbor:"2,keyasint"`
+		Force bool        `cbor:"3,keyasint,omitempty"`
+	}
+	// Reserve keeps what is free on a node for a role.
+	Reserve struct {
+		Reservation dcos.Reservation `cbor:"1,keyasint"`
+	}
+	// Unreserve gives back a reservation, or what is named of it; refused for
+	// what tasks or volumes use.
+	Unreserve struct {
+		ID        dcos.ReservationID `cbor:"1,keyasint"`
+		Resources resource.Set       `cbor:"2,keyasint,omitempty"`
+	}
+	// CreateVolume makes a persistent volume of a reservation's disk.
+	CreateVolume struct {
+		Volume dcos.Volume `cbor:"1,keyasint"`
+	}
+	// ResizeVolume grows or shrinks a volume that nobody uses.
+	ResizeVolume struct {
+		ID   dcos.VolumeID   `cbor:"1,keyasint"`
+		Size resource.Scalar `cbor:"2,keyasint"` // MiB
+	}
+	// DestroyVolume ends a volume and what is in it; refused while in use.
+	DestroyVolume struct {
+		ID dcos.VolumeID `cbor:"1,keyasint"`
+	}
+
 	// PutUser adds or replaces a user.
 	PutUser struct {
 		User dcos.User `cbor:"1,keyasint"`
@@ -188,6 +234,10 @@ type Placement struct {
 	Task  dcos.TaskID `cbor:"1,keyasint"`
 	Node  dcos.NodeID `cbor:"2,keyasint"`
 	Ports []uint16    `cbor:"3,keyasint,omitempty"`
+	// Reservation, when set, is where everything but ports comes from; Volumes
+	// are those of it that the task gets for itself.
+	Reservation dcos.ReservationID `cbor:"4,keyasint,omitempty" since:"2"`
+	Volumes     []dcos.VolumeID    `cbor:"5,keyasint,omitempty" since:"2"`
 }
 
 func (InitCluster) isCommand()       {}
@@ -212,6 +262,14 @@ func (TaskStatuses) isCommand()      {}
 func (LoseTasks) isCommand()         {}
 func (PutPackage) isCommand()        {}
 func (RemovePackage) isCommand()     {}
+func (PutRole) isCommand()           {}
+func (RemoveRole) isCommand()        {}
+func (PutQuota) isCommand()          {}
+func (Reserve) isCommand()           {}
+func (Unreserve) isCommand()         {}
+func (CreateVolume) isCommand()      {}
+func (ResizeVolume) isCommand()      {}
+func (DestroyVolume) isCommand()     {}
 func (PutUser) isCommand()           {}
 func (RemoveUser) isCommand()        {}
 func (PutToken) isCommand()          {}

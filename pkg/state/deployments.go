@@ -110,6 +110,9 @@ func (x *txn) cancelDeployment(c CancelDeployment) Item {
 	if !ok {
 		return Item{Err: fmt.Errorf("%w: version %s of app %s", dcos.ErrNotFound, d.Before, d.App)}
 	}
+	if err := x.mayTakeRole(row, before.Role); err != nil {
+		return Item{Err: err}
+	}
 	x.removeDeployment(d)
 	if compareApps(row.App, before) == sameAll { // a restart: there is nothing to go back to
 		return Item{Deployment: x.newDeploymentID(d.App), Version: row.App.Version}

@@ -25,7 +25,9 @@ func TestNumbersOfCommandsNeverChange(t *testing.T) {
 		"13 cancel-deployment CancelDeployment", "14 reset-backoff ResetBackoff", "15 add-tasks AddTasks", "16 retry-tasks RetryTasks",
 		"17 place Place", "18 stop-tasks StopTasks", "19 task-statuses TaskStatuses", "20 lose-tasks LoseTasks",
 		"21 put-package PutPackage", "22 remove-package RemovePackage", "23 put-user PutUser", "24 remove-user RemoveUser",
-		"25 put-token PutToken", "26 remove-token RemoveToken", "27 all All",
+		"25 put-token PutToken", "26 remove-token RemoveToken", "28 put-role PutRole",
+		"29 remove-role RemoveRole", "30 put-quota PutQuota", "31 reserve Reserve", "32 unreserve Unreserve", "33 create-volume CreateVolume",
+		"34 resize-volume ResizeVolume", "35 destroy-volume DestroyVolume", "27 all All",
 	}
 	got := make([]string, len(registry))
 	for i, s := range registry {

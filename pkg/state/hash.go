@@ -59,6 +59,16 @@ func appendTask(b []byte, t *dcos.Task) []byte {
 			b = binary.LittleEndian.AppendUint64(b, uint64(n))
 		}
 	}
+	// What came later is written only when it is set, so that the hash of a
+	// task without it stays what it was.
+	if h := t.Hold; h != nil {
+		b = append(b, 2)
+		b = appendText(b, string(h.Reservation))
+		b = binary.AppendUvarint(b, uint64(len(h.Volumes)))
+		for _, v := range h.Volumes {
+			b = appendText(b, string(v))
+		}
+	}
 	return b
 }
 

@@ -95,7 +95,7 @@ func (m *machine) anyDeployment(t *rapid.T) dcos.DeploymentID {
 
 // command draws a command, often a sensible one.
 func (m *machine) command(t *rapid.T) Command {
-	switch rapid.IntRange(0, 24).Draw(t, "command") {
+	switch rapid.IntRange(0, 30).Draw(t, "command") {
 	case 0, 1, 2:
 		return m.drawPutApp(t)
 	case 3:
@@ -126,6 +126,8 @@ func (m *machine) command(t *rapid.T) Command {
 		return m.drawNode(t)
 	case 23:
 		return m.drawOther(t)
+	case 24, 25, 26, 27, 28, 29:
+		return m.drawShare(t)
 	}
 	var cmds []Command
 	for range rapid.IntRange(0, 3).Draw(t, "parts") {
@@ -145,6 +147,7 @@ func (m *machine) drawPutApp(t *rapid.T) Command {
 		app.Ports = append(app.Ports, dcos.PortDef{Port: pick[uint16](t, "port", 0, 0, 10001, 31005), Protocol: "tcp"})
 	}
 	app.RequirePorts = rapid.Bool().Draw(t, "requirePorts")
+	app.Role = pick[dcos.RoleID](t, "role", "", "", "eng", "eng/db", "no such")
 	return PutApp{
 		App: app, Mode: PutMode(rapid.IntRange(0, 3).Draw(t, "mode")), Force: rapid.Bool().Draw(t, "force"),
 		IfVersion: pick(t, "ifVersion", 0, 0, m.anyVersion(t, app.ID)),
@@ -164,6 +167,7 @@ func (m *machine) drawPlace(t *rapid.T) Command {
 	var c Place
 	for _, id := range m.anyTasks(t) {
 		p := Placement{Task: id, Node: m.anyNode(t)}
+		m.drawHold(t, &p)
 		if k, ok := m.view().Task(id); ok {
 			if def, ok := m.view().AppAt(k.App, k.Version); ok {
 				for _, d := range def.Ports {
@@ -220,6 +224,8 @@ func TestStoresStayEqualAndSoundUnderAnyLog(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		m := &machine{stores: []*Store{New(), New(), New()}, now: epoch0}
+		m.commit(t, encode(t, Proposal{Commands: []Command{InitCluster{Info: dcos.ClusterInfo{ID: "c", Level: pick(t, "level", Level, Level, Level, 1)}}}}))
+		m.commit(t, encode(t, Proposal{Commands: []Command{PutRole{Role: "eng"}, PutRole{Role: "eng/db"}}}))
 		for _, id := range []string{"n1", "n2"} {
 			m.commit(t, encode(t, Proposal{Commands: []Command{PutNode{Node: testNode(id)}}}))
 		}
@@ -281,6 +287,7 @@ func (m *machine) progress(t *rapid.T) {
 		switch {
 		case k.State == dcos.TaskWaiting && def != nil:
 			p := Placement{Task: k.ID, Node: pick[dcos.NodeID](t, "node", "n1", "n2")}
+			m.drawHold(t, &p)
 			for range def.Ports {
 				p.Ports = append(p.Ports, uint16(rapid.IntRange(31000, 31099).Draw(t, "host port")))
 			}

@@ -16,6 +16,7 @@ type holding struct {
 
 // hold adds a placed task to its node's ledger.
 func (t *tables) hold(k *dcos.Task) {
+	t.use(k, 1)
 	h := holding{tasks: 1, set: k.Need}
 	if old, ok := t.ledger.Get(k.Node); ok {
 		h = holding{tasks: old.tasks + 1, set: old.set.Plus(k.Need)}
@@ -25,6 +26,7 @@ func (t *tables) hold(k *dcos.Task) {
 
 // release takes a task that ended out of its node's ledger.
 func (t *tables) release(k *dcos.Task) {
+	t.use(k, -1)
 	old, ok := t.ledger.Get(k.Node)
 	if !ok {
 		return
@@ -35,6 +37,9 @@ func (t *tables) release(k *dcos.Task) {
 	} else {
 		t.ledger.Delete(k.Node)
 	}
+	if t.shrunk.Len() == 0 {
+		return
+	}
 	if _, ok := t.shrunk.Get(k.Node); ok {
 		t.markShrunk(k.Node)
 	}
@@ -44,9 +49,7 @@ func (t *tables) release(k *dcos.Task) {
 // a node that said it had become smaller: its tasks stay, and nothing is placed
 // there until they fit again.
 func (t *tables) markShrunk(id dcos.NodeID) {
-	n, ok := t.nodes.Get(string(id))
-	h, holds := t.ledger.Get(id)
-	if ok && holds && !h.set.FitsIn(n.Total) {
+	if n, ok := t.nodes.Get(string(id)); ok && !t.load(id).FitsIn(n.Total) {
 		t.shrunk.Set(id, struct{}{})
 		return
 	}
@@ -66,6 +69,16 @@ func (t *tables) fits(n *dcos.Node, need resource.Set) error {
 		left.Mem -= h.set.Mem
 		left.Disk -= h.set.Disk
 		left.GPUs -= h.set.GPUs
+	}
+	if r, ok := t.reserved.Get(n.ID); ok {
+		if need.Ports != nil && r.set.Ports.Overlaps(need.Ports) {
+			return fmt.Errorf("%w: node %s: a port of %s is reserved", dcos.ErrConflict, n.ID, need.Ports)
+		}
+		idle := r.idle()
+		left.CPUs -= idle.cpus
+		left.Mem -= idle.mem
+		left.Disk -= idle.disk
+		left.GPUs -= idle.gpus
 	}
 	if kind, lacks := need.Lacking(left); lacks {
 		return fmt.Errorf("%w: node %s has too little %s left", dcos.ErrExhausted, n.ID, kind)
@@ -161,6 +174,9 @@ func (x *txn) removeNode(c RemoveNode) error {
 	}
 	if h, ok := x.t.ledger.Get(c.Node); ok {
 		return fmt.Errorf("%w: node %s has %d live tasks: wait until it counts as lost", dcos.ErrConflict, c.Node, h.tasks)
+	}
+	if r, ok := x.t.reserved.Get(c.Node); ok {
+		return fmt.Errorf("%w: node %s has %d reservations: destroy their volumes and give them up first", dcos.ErrConflict, c.Node, r.n)
 	}
 	remove(x, TableNodes, &x.t.nodes, string(c.Node))
 	return nil

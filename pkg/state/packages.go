@@ -70,6 +70,22 @@ func subjectOf(c Command) string {
 		return c.Token.ID
 	case RemoveToken:
 		return c.ID
+	case PutRole:
+		return string(c.Role)
+	case RemoveRole:
+		return string(c.Role)
+	case PutQuota:
+		return string(c.Role)
+	case Reserve:
+		return string(c.Reservation.ID)
+	case Unreserve:
+		return string(c.ID)
+	case CreateVolume:
+		return string(c.Volume.ID)
+	case ResizeVolume:
+		return string(c.ID)
+	case DestroyVolume:
+		return string(c.ID)
 	case RaiseLevel:
 		return fmt.Sprint(c.Level)
 	}

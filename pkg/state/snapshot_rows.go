@@ -36,6 +36,58 @@ var clusterKind = rowKind{
 	},
 }
 
+var reservationKind = rowKind{
+	table: TableReservations,
+	rows:  func(t *tables) int { return t.reservations.rows.Len() },
+	scan: func(t *tables, yield func(string, any) bool) {
+		t.reservations.rows.Scan(func(_ string, r *dcos.Reservation) bool { return yield("", r) })
+	},
+	read: func(t *tables, _ string, body []byte) (any, error) {
+		r, err := decodeRow[dcos.Reservation](body)
+		if err != nil {
+			return nil, err
+		}
+		n, ok := t.nodes.Get(string(r.Node))
+		if !ok {
+			return nil, fmt.Errorf("reservation %s is on node %s, which is not there", r.ID, r.Node)
+		}
+		if !slices.Equal(resource.NewRanges(r.Resources.Ports...), r.Resources.Ports) {
+			return nil, fmt.Errorf("reservation %s: ports %s are not sorted, disjoint ranges", r.ID, r.Resources.Ports)
+		}
+		r.Node = n.ID
+		if err := appendRow(&t.reservations, string(r.ID), r); err != nil {
+			return nil, err
+		}
+		t.reindexReservation(nil, r)
+		t.markShrunk(r.Node)
+		return r, nil
+	},
+}
+
+var volumeKind = rowKind{
+	table: TableVolumes,
+	rows:  func(t *tables) int { return t.volumes.rows.Len() },
+	scan: func(t *tables, yield func(string, any) bool) {
+		t.volumes.rows.Scan(func(_ string, v *dcos.Volume) bool { return yield("", v) })
+	},
+	read: func(t *tables, _ string, body []byte) (any, error) {
+		v, err := decodeRow[dcos.Volume](body)
+		if err != nil {
+			return nil, err
+		}
+		r, ok := t.reservations.Get(string(v.Reservation))
+		if !ok {
+			return nil, fmt.Errorf("volume %s names reservation %s, which is not there", v.ID, v.Reservation)
+		}
+		v.Reservation, v.Node = r.ID, r.Node
+		if err := appendRow(&t.volumes, string(v.ID), v); err != nil {
+			return nil, err
+		}
+		t.reindexVolume(nil, v)
+		return v, nil
+	},
+}
+
 var versionKind = rowKind{
 	table: TableVersions,
 	rows:  func(t *tables) int { return t.versions.Len() },
@@ -130,6 +182,16 @@ func (t *tables) share(k *dcos.Task) error {
 			k.Node = n.ID
 		case k.Live():
 			return fmt.Errorf("task %s is live on node %s, which is not there", k.ID, k.Node)
+		}
+	}
+	if h := k.Hold; h != nil && k.Live() {
+		if r, ok := t.reservations.Get(string(h.Reservation)); !ok || r.Node != k.Node {
+			return fmt.Errorf("task %s uses reservation %s, which is not on its node", k.ID, h.Reservation)
+		}
+		for _, id := range h.Volumes {
+			if v, ok := t.volumes.Get(string(id)); !ok || v.Task != k.ID {
+				return fmt.Errorf("task %s uses volume %s, which is not its own", k.ID, id)
+			}
 		}
 	}
 	if !slices.Equal(resource.NewRanges(k.Need.Ports...), k.Need.Ports) {

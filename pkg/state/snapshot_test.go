@@ -34,6 +34,12 @@ func populated(t testing.TB) *cluster {
 	small.Total.CPUs = 1
 	c.must(PutNode{Node: small})
 	c.must(PutPackage{Package: dcos.Package{App: "/a", Name: "a"}})
+	c.must(PutRole{Role: "eng"})
+	c.must(Reserve{Reservation: dcos.Reservation{ID: "r", Node: "n1", Role: "eng", Resources: resource.Set{CPUs: 1000, Mem: resource.Whole(500), Disk: 1000}}})
+	c.must(CreateVolume{Volume: dcos.Volume{ID: "v", Reservation: "r", Size: 500}})
+	own := testApp("/own", 1)
+	own.Role = "eng"
+	c.must(Place{Items: []Placement{{Task: c.start(own)[0].ID, Node: "n1", Reservation: "r", Volumes: []dcos.VolumeID{"v"}}}})
 	c.must(PutToken{Token: dcos.JoinToken{ID: "t", Role: dcos.RoleAgent, SecretHash: []byte{1}}})
 	c.apply(encode(t, Proposal{ID: dcos.ProposalID{Proposer: 1, Seq: 1}, Principal: "ann", Commands: []Command{
 		PutUser{User: dcos.User{ID: "ann"}}, RemoveUser{ID: "x"},
@@ -222,7 +228,7 @@ func TestViewsAreReadWhileTheStoreGoesOn(t *testing.T) {
 // Whatever differs between two tasks shows in the hash.
 func TestHashSeesEveryFieldOfATask(t *testing.T) {
 	t.Parallel()
-	base := dcos.Task{Exit: &dcos.Exit{}, Need: resource.Set{Ports: resource.Ranges{{}}}, Ports: []uint16{0}}
+	base := dcos.Task{Exit: &dcos.Exit{}, Need: resource.Set{Ports: resource.Ranges{{}}}, Ports: []uint16{0}, Hold: &dcos.TaskHold{Volumes: []dcos.VolumeID{""}}}
 	seen := map[string]string{string(appendTask(nil, &base)): "nothing"}
 	var walk func(path string, v reflect.Value)
 	walk = func(path string, v reflect.Value) {
@@ -272,8 +278,10 @@ func TestHashSeesEveryFieldOfATask(t *testing.T) {
 func TestCheckFindsWhatIsPlanted(t *testing.T) {
 	t.Parallel()
 	live := func(x *tables) dcos.Task {
-		k, _ := x.byNode.Min()
-		return *k
+		for k := range x.tasksOn("n2") {
+			return *k
+		}
+		return dcos.Task{}
 	}
 	for _, tt := range []struct {
 		name, want string
@@ -291,6 +299,23 @@ func TestCheckFindsWhatIsPlanted(t *testing.T) {
 			x.tasks.rows.Set(string(k.ID), &k)
 			x.waiting.Delete("/a")
 			x.reindex(nil, &k)
+		}},
+		{"use of a role", "roles consume something", func(x *tables) { x.roleUse.Delete("eng") }},
+		{"use of a reservation", "reservation r: is used for", func(x *tables) { x.resUse.Set("r", reservationUse{}) }},
+		{"reserved on a node", "the ledger says", func(x *tables) { x.reserved.Set("n1", &reservedOn{n: 1}) }},
+		{"volume of nobody", "volumes have an owner", func(x *tables) {
+			v := dcos.Volume{ID: "w", Reservation: "r", Node: "n1", Size: 1, Task: "x"}
+			x.volumes.rows.Set("w", &v)
+			x.reindexVolume(nil, &v)
+		}},
+		{"reservation with too many volumes", "is used", func(x *tables) {
+			v := dcos.Volume{ID: "w", Reservation: "r", Node: "n1", Size: 501}
+			x.volumes.rows.Set("w", &v)
+			x.reindexVolume(nil, &v)
+		}},
+		{"limit passed", "over its limit of cpus", func(x *tables) {
+			none := resource.Scalar(0)
+			x.roles.rows.Set("eng", &dcos.RoleInfo{ID: "eng", Quota: dcos.Quota{Limit: resource.Limit{CPUs: &none}}})
 		}},
 		{"waiting count", "waiting tasks are", func(x *tables) { x.waiting.Set("/a", 7) }},
 		{"live without epoch", "with epoch 0", func(x *tables) { k := live(x); k.Epoch = 0; x.tasks.rows.Set(string(k.ID), &k) }},

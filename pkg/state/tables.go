@@ -38,20 +38,23 @@ type tables struct {
 	time  dcos.Time
 	sum   rowSum
 
-	cluster     dcos.ClusterInfo
-	masters     table[dcos.Master]
-	nodes       table[dcos.Node]
-	versions    *btree.BTreeG[*dcos.App] // by id, then version
-	apps        table[AppRow]
-	tasks       table[dcos.Task]
-	deployments table[dcos.Deployment]
-	packages    table[dcos.Package]
-	users       table[dcos.User]
-	tokens      table[dcos.JoinToken]
-	audit       table[AuditRow]
-	proposers   table[proposerRow]
-	done        table[doneRow]
-	parts       table[partsRow]
+	cluster      dcos.ClusterInfo
+	masters      table[dcos.Master]
+	nodes        table[dcos.Node]
+	versions     *btree.BTreeG[*dcos.App] // by id, then version
+	apps         table[AppRow]
+	tasks        table[dcos.Task]
+	deployments  table[dcos.Deployment]
+	packages     table[dcos.Package]
+	users        table[dcos.User]
+	tokens       table[dcos.JoinToken]
+	audit        table[AuditRow]
+	roles        table[dcos.RoleInfo]
+	reservations table[dcos.Reservation]
+	volumes      table[dcos.Volume]
+	proposers    table[proposerRow]
+	done         table[doneRow]
+	parts        table[partsRow]
 
 	// ---- derived ----
 
@@ -63,6 +66,13 @@ type tables struct {
 	shrunk     btree.Map[dcos.NodeID, struct{}] // nodes that hold more than they say they have
 	servicePts btree.Map[uint16, int]           // service ports in the managed range, with how many definitions name them
 	deployOf   btree.Map[dcos.AppID, *dcos.Deployment]
+
+	// of roles, reservations and volumes, see use.go
+	roleUse   btree.Map[dcos.RoleID, roleUse]
+	reserved  btree.Map[dcos.NodeID, *reservedOn]
+	resUse    btree.Map[dcos.ReservationID, reservationUse]
+	resByNode *btree.BTreeG[*dcos.Reservation] // by node and id
+	volumesOf *btree.BTreeG[*dcos.Volume]      // by reservation and id
 }
 
 func newTables() *tables {
@@ -71,6 +81,8 @@ func newTables() *tables {
 		instances: newTree(lessInstance),
 		ended:     newTree(lessEnded),
 		byNode:    newTree(lessOnNode),
+		resByNode: newTree(lessReservation),
+		volumesOf: newTree(lessVolume),
 	}
 }
 
@@ -102,12 +114,23 @@ func lessOnNode(a, b *dcos.Task) bool {
 	return a.ID < b.ID
 }
 
+func lessReservation(a, b *dcos.Reservation) bool {
+	return cmp.Or(cmp.Compare(a.Node, b.Node), cmp.Compare(a.ID, b.ID)) < 0
+}
+
+func lessVolume(a, b *dcos.Volume) bool {
+	return cmp.Or(cmp.Compare(a.Reservation, b.Reservation), cmp.Compare(a.ID, b.ID)) < 0
+}
+
 // copy costs the same at any size.
 func (t *tables) copy() *tables {
 	c := *t
 	c.masters, c.nodes, c.apps, c.tasks = t.masters.copy(), t.nodes.copy(), t.apps.copy(), t.tasks.copy()
 	c.deployments, c.packages, c.users = t.deployments.copy(), t.packages.copy(), t.users.copy()
 	c.tokens, c.audit = t.tokens.copy(), t.audit.copy()
+	c.roles, c.reservations, c.volumes = t.roles.copy(), t.reservations.copy(), t.volumes.copy()
+	c.roleUse, c.reserved, c.resUse = *t.roleUse.Copy(), *t.reserved.Copy(), *t.resUse.Copy()
+	c.resByNode, c.volumesOf = t.resByNode.Copy(), t.volumesOf.Copy()
 	c.proposers, c.done, c.parts = t.proposers.copy(), t.done.copy(), t.parts.copy()
 	c.versions, c.instances, c.ended, c.byNode = t.versions.Copy(), t.instances.Copy(), t.ended.Copy(), t.byNode.Copy()
 	c.waiting, c.ledger, c.shrunk = *t.waiting.Copy(), *t.ledger.Copy(), *t.shrunk.Copy()
@@ -122,11 +145,7 @@ func (t *tables) free(id dcos.NodeID) (resource.Set, bool) {
 	if !ok {
 		return resource.Set{}, false
 	}
-	h, ok := t.ledger.Get(id)
-	if !ok {
-		return n.Total, true
-	}
-	return n.Total.Minus(h.set), true
+	return n.Total.Minus(t.load(id)), true
 }
 
 func (t *tables) appAt(id dcos.AppID, at dcos.Version) (*dcos.App, bool) {

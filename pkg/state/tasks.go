@@ -25,6 +25,9 @@ func history(k *dcos.Task) bool { return k.Final && k.State.Terminal() }
 func (x *txn) putTask(before, after *dcos.Task) {
 	put(x, TableTasks, &x.t.tasks, string(after.ID), after)
 	x.t.reindex(before, after)
+	if before != nil && before.Hold != nil && before.Live() && !after.Live() {
+		x.detach(before)
+	}
 }
 
 func (x *txn) removeTask(k *dcos.Task) {
@@ -187,11 +190,30 @@ func (x *txn) place(p Placement) error {
 	}
 	k := *old
 	k.Need.Ports = ports
-	if err := x.t.fits(n, k.Need); err != nil {
+	role := row.App.Role
+	if role == "" {
+		role = dcos.DefaultRole
+	}
+	hold, from, err := x.hold(p, n, role)
+	switch {
+	case err != nil:
+		return fmt.Errorf("place %s: %w", p.Task, err)
+	case from != nil:
+		err = x.t.fitsIn(n, from, k.Need)
+	default:
+		if err = x.t.fits(n, k.Need); err == nil {
+			err = x.t.withinQuota(role, k.Need)
+		}
+	}
+	if err != nil {
 		return err
 	}
 	k.State, k.Node, k.Epoch, k.PlacedAt, k.Ports = dcos.TaskPlaced, n.ID, dcos.Epoch(x.t.index), x.t.time, p.Ports
+	k.Hold = hold
 	x.putTask(old, &k)
+	if hold != nil {
+		x.attach(&k)
+	}
 	x.advanceBackoff(&k)
 	return nil
 }

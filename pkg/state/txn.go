@@ -32,7 +32,7 @@ func (x *txn) note(name Table, key string, before, after any) {
 		h, x.buf = hashRow(x.buf, name, after)
 		x.t.sum.add(h)
 	}
-	if name <= TableAudit {
+	if name < tableProposers {
 		x.changes = append(x.changes, Change{Table: name, Key: key, Old: before, New: after})
 	}
 }
@@ -120,6 +120,22 @@ func (x *txn) simple(c Command) error {
 		return x.resetBackoff(c)
 	case AddTasks:
 		return x.addTasks(c)
+	case PutRole:
+		return x.putRole(c)
+	case RemoveRole:
+		return x.removeRole(c)
+	case PutQuota:
+		return x.putQuota(c)
+	case Reserve:
+		return x.reserve(c)
+	case Unreserve:
+		return x.unreserve(c)
+	case CreateVolume:
+		return x.createVolume(c)
+	case ResizeVolume:
+		return x.resizeVolume(c)
+	case DestroyVolume:
+		return x.destroyVolume(c)
 	case PutPackage:
 		return x.putPackage(c)
 	case RemovePackage:

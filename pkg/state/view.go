@@ -54,8 +54,8 @@ type AuditRow struct {
 	Subject   string     `cbor:"5,keyasint"` // what it was done to
 }
 
-// Free is what is left on a node: total minus what its live tasks hold. The
-// second result says whether the node exists.
+// Free is what is left on a node: total minus what its live tasks hold and what
+// is kept for reservations. The second result says whether the node exists.
 func (v View) Free(n dcos.NodeID) (resource.Set, bool) { return v.t.free(n) }
 
 // The signatures below are what other packages build on.
@@ -158,6 +158,64 @@ func (v View) Token(id string) (*dcos.JoinToken, bool) { return v.t.tokens.Get(i
 
 // Tokens are all join tokens in the order of their ids.
 func (v View) Tokens() iter.Seq[*dcos.JoinToken] { return v.t.tokens.All() }
+
+// Role is what is set for a role; everybody's role may have no row.
+func (v View) Role(id dcos.RoleID) (*dcos.RoleInfo, bool) { return v.t.roles.Get(string(id)) }
+
+// Roles are the roles in the order of their names.
+func (v View) Roles() iter.Seq[*dcos.RoleInfo] { return v.t.roles.All() }
+
+// Consumed is what a role and all below it consume: what is reserved for them,
+// used or not, and what their live tasks hold otherwise.
+func (v View) Consumed(id dcos.RoleID) (open, reserved resource.Set) {
+	u, _ := v.t.roleUse.Get(id)
+	return u.open.set(), u.reserved.set()
+}
+
+// Reservation is one reservation.
+func (v View) Reservation(id dcos.ReservationID) (*dcos.Reservation, bool) {
+	return v.t.reservations.Get(string(id))
+}
+
+// Reservations are all reservations in the order of their ids.
+func (v View) Reservations() iter.Seq[*dcos.Reservation] { return v.t.reservations.All() }
+
+// ReservationsOn are the reservations of a node in the order of their ids.
+func (v View) ReservationsOn(n dcos.NodeID) iter.Seq[*dcos.Reservation] {
+	return func(yield func(*dcos.Reservation) bool) {
+		v.t.resByNode.Ascend(&dcos.Reservation{Node: n}, func(r *dcos.Reservation) bool {
+			return r.Node == n && yield(r)
+		})
+	}
+}
+
+// ReservationLeft is what of a reservation neither tasks nor volumes use; ports
+// are those that were reserved.
+func (v View) ReservationLeft(id dcos.ReservationID) (resource.Set, bool) {
+	r, ok := v.t.reservations.Get(string(id))
+	if !ok {
+		return resource.Set{}, false
+	}
+	u, _ := v.t.resUse.Get(id)
+	left := r.Resources.Minus(u.used.set())
+	left.Disk -= u.size
+	return left, true
+}
+
+// Volume is one persistent volume.
+func (v View) Volume(id dcos.VolumeID) (*dcos.Volume, bool) { return v.t.volumes.Get(string(id)) }
+
+// Volumes are all persistent volumes in the order of their ids.
+func (v View) Volumes() iter.Seq[*dcos.Volume] { return v.t.volumes.All() }
+
+// VolumesOf are the volumes of a reservation in the order of their ids.
+func (v View) VolumesOf(id dcos.ReservationID) iter.Seq[*dcos.Volume] {
+	return func(yield func(*dcos.Volume) bool) {
+		v.t.volumesOf.Ascend(&dcos.Volume{Reservation: id}, func(r *dcos.Volume) bool {
+			return r.Reservation == id && yield(r)
+		})
+	}
+}
 
 // Audit are the kept writes, oldest first.
 func (v View) Audit() iter.Seq[*AuditRow] { return v.t.audit.All() }
