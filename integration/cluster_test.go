@@ -75,32 +75,44 @@ type cluster struct {
 	nodes    map[string]*hosts.Host
 }
 
-var shared struct {
+// sharing is a cluster that tests use one after the other. A test gives it
+// back as it was; after a failure the next test gets a new one.
+type sharing struct {
+	masters, agents int
+
 	mu sync.Mutex
-	c  *cluster
+	c  *cluster // guarded by mu
 }
 
-// sharedCluster is the cluster of 3 masters and 3 agents that tests use one
-// after the other. A test gives it back as it was; after a failure the next
-// test gets a new one.
+var (
+	shared        = sharing{masters: 3, agents: 3}
+	sharedMasters = sharing{masters: 3} // nothing runs there
+)
+
+// sharedCluster is the cluster of 3 masters and 3 agents.
 func sharedCluster(t *testing.T) *cluster {
 	t.Helper()
-	shared.mu.Lock()
-	defer shared.mu.Unlock()
-	if shared.c == nil {
+	return shared.use(t)
+}
+
+func (s *sharing) use(t *testing.T) *cluster {
+	t.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.c == nil {
 		began := time.Now()
-		c, err := openCluster(context.Background(), 3, 3)
+		c, err := openCluster(context.Background(), s.masters, s.agents)
 		if err != nil {
 			t.Fatal(err)
 		}
-		shared.c = c
-		t.Logf("six hosts are a cluster after %v", time.Since(began).Round(time.Millisecond))
+		s.c = c
+		t.Logf("%d hosts are a cluster after %v", s.masters+s.agents, time.Since(began).Round(time.Millisecond))
 	}
-	c := shared.c
+	c := s.c
 	t.Cleanup(func() {
 		if t.Failed() {
 			c.tell(t)
-			if err := dropShared(); err != nil {
+			if err := s.drop(); err != nil {
 				t.Error(err)
 			}
 		}
@@ -108,16 +120,18 @@ func sharedCluster(t *testing.T) *cluster {
 	return c
 }
 
-func dropShared() error {
-	shared.mu.Lock()
-	defer shared.mu.Unlock()
-	if shared.c == nil {
+func (s *sharing) drop() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.c == nil {
 		return nil
 	}
-	err := shared.c.close()
-	shared.c = nil
+	err := s.c.close()
+	s.c = nil
 	return err
 }
+
+func dropShared() error { return errors.Join(shared.drop(), sharedMasters.drop()) }
 
 // newCluster makes a cluster for one test.
 func newCluster(t *testing.T, masters, agents int) *cluster {
@@ -137,9 +151,14 @@ func newCluster(t *testing.T, masters, agents int) *cluster {
 	return c
 }
 
-// openCluster boots all hosts at once, installs the first master, then the
-// others by the lines that it printed, and waits until all vote and serve.
-func openCluster(ctx context.Context, masters, agents int) (_ *cluster, err error) {
+func openCluster(ctx context.Context, masters, agents int) (*cluster, error) {
+	return openClusterOn(ctx, masters, agents, func(context.Context, *hosts.Host) error { return nil })
+}
+
+// openClusterOn boots all hosts at once, prepares them, installs the first
+// master, then the others by the lines that it printed, and waits until all
+// vote and serve.
+func openClusterOn(ctx context.Context, masters, agents int, prepare func(context.Context, *hosts.Host) error) (_ *cluster, err error) {
 	c := &cluster{nodes: map[string]*hosts.Host{}}
 	defer func() {
 		if err != nil {
@@ -165,6 +184,11 @@ func openCluster(ctx context.Context, masters, agents int) (_ *cluster, err erro
 		return nil, err
 	}
 	c.masters, c.agents = all[:masters], all[masters:]
+	for _, h := range all {
+		if err := prepare(ctx, h); err != nil {
+			return nil, err
+		}
+	}
 	out, err := install(ctx, c.masters[0], "--role", "master")
 	if err != nil {
 		return nil, err

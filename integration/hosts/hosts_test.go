@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -401,6 +402,61 @@ func TestKilledRunIsSweptByTheNext(t *testing.T) {
 	})
 	if err != nil {
 		t.Error(err)
+	}
+}
+
+func TestInjectedFaultHitsOneProcessUntilItEnds(t *testing.T) {
+	t.Parallel()
+	h := NewNet(t).Host(t, Options{Name: "h"})
+	// Each line that it reads is a synced write.
+	run(t, h, "sh", "-c", `mkfifo /run/go; (while read n < /run/go; do dd if=/dev/zero of=/var/lib/x bs=4k count=1 conv=fdatasync 2>&1 |
+		grep -q "Input/output" && echo $n bad >> /run/said || echo $n good >> /run/said; done) > /dev/null 2>&1 & echo $! > /run/pid`)
+	pid, err := strconv.Atoi(strings.TrimSpace(run(t, h, "cat", "/run/pid")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	write := func(n int) {
+		t.Helper()
+		run(t, h, "sh", "-c", fmt.Sprintf(`echo %d > /run/go; until grep -q '^%d ' /run/said; do sleep 0.01; done`, n, n))
+	}
+	write(1)
+	end, err := h.Inject(t.Context(), pid, "fdatasync", "error=EIO")
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(2)
+	if err := end(); err != nil {
+		t.Fatal(err)
+	}
+	write(3)
+	if got, want := run(t, h, "cat", "/run/said"), "1 good\n2 bad\n3 good\n"; got != want {
+		t.Errorf("the process said %q, want %q", got, want)
+	}
+	if _, err := h.Inject(t.Context(), 99999, "fdatasync", "error=EIO"); err == nil {
+		t.Error("a fault was injected into a process that does not exist")
+	}
+}
+
+func TestThrottledDiskTakesFewWrites(t *testing.T) {
+	t.Parallel()
+	h := NewNet(t).Host(t, Options{Name: "h"})
+	run(t, h, "sh", "-c", `mkfifo /run/go; (while read n < /run/go; do dd if=/dev/zero of=/var/lib/x bs=4k count=20 oflag=dsync; echo $n >> /run/said; done) > /dev/null 2>&1 & echo $! > /run/pid`)
+	pid, err := strconv.Atoi(strings.TrimSpace(run(t, h, "cat", "/run/pid")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	end, err := h.Throttle(pid, 10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	run(t, h, "sh", "-c", `echo 1 > /run/go; until grep -q '^1$' /run/said; do sleep 0.01; done`)
+	// 20 synced writes are at least as many to the disk.
+	if took := time.Since(began); took < time.Second {
+		t.Errorf("20 writes took %v at 10 a second", took)
+	}
+	if err := end(); err != nil {
+		t.Fatal(err)
 	}
 }
 

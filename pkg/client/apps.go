@@ -98,6 +98,13 @@ func (c *Client) TryApp(ctx context.Context, id string, doc []byte, w Write) (Dr
 	return out, c.do(ctx, k, &out)
 }
 
+// PatchApp changes the fields of an app that a document names, and fails when
+// there is no such app.
+func (c *Client) PatchApp(ctx context.Context, id string, doc []byte, w Write) (DeploymentResult, error) {
+	var out DeploymentResult
+	return out, c.do(ctx, w.call(http.MethodPatch, appPath(id), doc), &out)
+}
+
 // ScaleApp changes the number of instances of an app that exists.
 func (c *Client) ScaleApp(ctx context.Context, id string, instances int, w Write) (DeploymentResult, error) {
 	var out DeploymentResult
