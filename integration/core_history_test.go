@@ -60,6 +60,7 @@ func TestCoreHistoriesUnderFaultsAreLinearizable(t *testing.T) {
 		v := h.Judge(judgeLimit)
 		t.Logf("history %d, seed %d: %d requests, %d of unknown outcome; judged in %v", i, seed+i, h.Requests(), h.Count(history.Unknown), time.Since(began).Round(time.Millisecond))
 		if len(v.Problems) > 0 {
+			t.Logf("these have no order:\n%s", v.Culprits)
 			page := filepath.Join(os.TempDir(), fmt.Sprintf("dcos-history-%d.html", seed+i))
 			t.Fatalf("seed %d: %s; the history is drawn in %s (%v)", seed+i, strings.Join(v.Problems, "; "), page, v.Draw(page))
 		}

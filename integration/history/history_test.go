@@ -59,6 +59,7 @@ func TestCoreHistoryModelTellsLegalFromIllegal(t *testing.T) {
 		"patch keeps the rest":                 {past(put("a", "1"), did(Patch, "b", "", Done), read("a", "b", "2")), ""},
 		"patch loses the rest":                 {past(put("a", "1"), did(Patch, "b", "", Done), read("b", "b", "2")), "no order"},
 		"lost update under a patch":            {past(put("a", "1"), put("c", "2"), did(Patch, "b", "", Done), read("a", "b", "3")), "no order"},
+		"patch at a version of a missing app":  {past(put("a", "1"), did(Delete, "", "", Done), did(Patch, "b", "1", Missing), did(Patch, "c", "1", Mismatch)), ""},
 		"patch of a missing app":               {past(did(Patch, "b", "", Missing), put("a", "1"), did(Patch, "c", "", Missing)), "no order"},
 		"version matches":                      {past(put("a", "1"), did(Replace, "b", "1", Done), read("b", "b", "2")), ""},
 		"old version accepted":                 {past(put("a", "1"), put("b", "2"), did(Replace, "c", "1", Done)), "no order"},

@@ -16,6 +16,9 @@ type Verdict struct {
 	// Problems are empty when the history is legal. An order that cannot be
 	// found in time is a problem too.
 	Problems []string
+	// Culprits are the operations of the apps for which there is no order, a
+	// line each.
+	Culprits string
 	model    porcupine.Model
 	info     porcupine.LinearizationInfo
 }
@@ -32,15 +35,31 @@ func (r *Recorder) Judge(limit time.Duration) Verdict {
 	slices.SortStableFunc(records, func(a, b record) int { return cmp.Compare(a.call, b.call) })
 	versions, problems := versionsOf(records)
 	v := Verdict{model: model(versions), Problems: problems}
-	result, info := porcupine.CheckOperationsVerbose(v.model, operations(records), limit)
+	ops := operations(records)
+	result, info := porcupine.CheckOperationsVerbose(v.model, ops, limit)
 	v.info = info
 	switch result {
 	case porcupine.Illegal:
 		v.Problems = append(v.Problems, "no order of the operations explains what the clients saw")
+		v.Culprits = culprits(v.model, ops, limit)
 	case porcupine.Unknown:
 		v.Problems = append(v.Problems, fmt.Sprintf("no verdict within %v", limit))
 	}
 	return v
+}
+
+func culprits(m porcupine.Model, ops []porcupine.Operation, limit time.Duration) string {
+	var b strings.Builder
+	for _, part := range byKey(ops) {
+		if porcupine.CheckOperationsTimeout(m, part, limit) != porcupine.Illegal {
+			continue
+		}
+		for _, o := range part {
+			fmt.Fprintf(&b, "%10v to %10v  client %2d  %s\n", time.Duration(o.Call).Round(10*time.Microsecond),
+				time.Duration(o.Return).Round(10*time.Microsecond), o.ClientId, m.DescribeOperation(o.Input, o.Output))
+		}
+	}
+	return b.String()
 }
 
 // write names a write of a history.
@@ -161,7 +180,8 @@ func step(versions map[write]string, a app, in Input, out Output) (bool, app) {
 	case out.Outcome == Unknown, out.Outcome == refusal:
 		return true, next
 	}
-	return false, a
+	// An app that is not there is not at a version either.
+	return in.Kind == Patch && !a.there && in.IfMatch != "" && out.Outcome == Missing, a
 }
 
 // write is what a write must be answered with, and what it makes of the app.
