@@ -17,8 +17,10 @@ const (
 // is to wait. All of it may be carried out, or any part, once or twice: what
 // has been done already changes nothing. Placing the waiting tasks is left to
 // the caller. Wake is the time at which to ask again though nothing has
-// changed, 0 for never.
-func Reconcile(v state.View, row *state.AppRow, now dcos.Time) (cmds []state.Command, wake dcos.Time) {
+// changed, 0 for never. Left, when not 0, says that instances of the
+// deployment's target that only come further on their way change nothing
+// until so many of them have come to run.
+func Reconcile(v state.View, row *state.AppRow, now dcos.Time) (cmds []state.Command, wake dcos.Time, left int) {
 	c := takeCensus(v, row)
 	switch {
 	case row.Deleting:
@@ -29,7 +31,7 @@ func Reconcile(v state.View, row *state.AppRow, now dcos.Time) (cmds []state.Com
 			wake = row.Backoff.Until
 		}
 	}
-	return c.cmds, wake
+	return c.cmds, wake, c.left
 }
 
 // census is an app's instances, sorted by what matters for the next move.
@@ -41,6 +43,7 @@ type census struct {
 	leaving int      // live tasks whose instance ends with them
 	waiting int
 	live    int // placed and not ended, whatever is wanted of them
+	left    int // to come to run before a scale step is done
 
 	cmds []state.Command
 }
@@ -157,15 +160,12 @@ func (c *census) scale(deploying dcos.Version) {
 
 // scaled says that a scale step has reached its goal.
 func (c *census) scaled(d *dcos.Deployment) bool {
-	if len(c.members) != int(c.row.App.Instances) || c.leaving > 0 {
-		return false
-	}
 	for _, m := range c.members {
 		if m.task.Version == d.Target && !m.running() {
-			return false
+			c.left++
 		}
 	}
-	return true
+	return len(c.members) == int(c.row.App.Instances) && c.leaving == 0 && c.left == 0
 }
 
 // stop ends the instances for good. Those that are ending already are left

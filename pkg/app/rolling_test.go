@@ -18,7 +18,7 @@ func (w *world) moves() []string {
 	if !ok {
 		return nil
 	}
-	cmds, _ := app.Reconcile(w.store.View(), row, w.now)
+	cmds, _, _ := app.Reconcile(w.store.View(), row, w.now)
 	var out []string
 	for _, cmd := range cmds {
 		switch cmd := cmd.(type) {
@@ -233,7 +233,7 @@ func TestALargeStopIsCutIntoCommandsThatFit(t *testing.T) {
 	w.place(1)
 	w.must(state.DeleteApp{App: web, Force: true})
 	row, _ := w.store.View().App(web)
-	cmds, _ := app.Reconcile(w.store.View(), row, w.now)
+	cmds, _, _ := app.Reconcile(w.store.View(), row, w.now)
 	if len(cmds) < 2 {
 		t.Fatalf("%d commands for 9000 tasks", len(cmds))
 	}

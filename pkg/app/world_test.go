@@ -90,7 +90,7 @@ func (w *world) reconcile() dcos.Time {
 		if !ok {
 			return 0
 		}
-		cmds, wake := app.Reconcile(w.store.View(), row, w.now)
+		cmds, wake, _ := app.Reconcile(w.store.View(), row, w.now)
 		if len(cmds) == 0 {
 			return wake
 		}
@@ -325,7 +325,7 @@ func TestReconcileReachesTheGoalFromAnywhereWithinItsBounds(t *testing.T) {
 		w.settle()
 		before := w.store.View()
 		if row, ok := before.App(web); ok {
-			if cmds, wake := app.Reconcile(before, row, w.now); len(cmds) != 0 || wake != 0 {
+			if cmds, wake, _ := app.Reconcile(before, row, w.now); len(cmds) != 0 || wake != 0 {
 				r.Fatalf("at the goal Reconcile still asks for %v, wake %d", cmds, wake)
 			}
 		}
@@ -358,7 +358,7 @@ func TestReconcileCarriedOutTwiceIsCarriedOutOnce(t *testing.T) {
 			if !ok {
 				continue
 			}
-			if cmds, _ := app.Reconcile(w.store.View(), row, w.now); len(cmds) > 0 {
+			if cmds, _, _ := app.Reconcile(w.store.View(), row, w.now); len(cmds) > 0 {
 				w.must(cmds...)
 				once := w.look()
 				w.apply(cmds...)

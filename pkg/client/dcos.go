@@ -196,14 +196,42 @@ type (
 	}
 )
 
-// DryRun answers a write with ?dryRun=1: all was checked, nothing was changed.
-type DryRun struct {
-	DryRun bool     `json:"dryRun"`          // always true
-	Would  []string `json:"would"`           // what it would do, in sentences
-	App    *App     `json:"app,omitempty"`   // the definition that would be stored
-	Nodes  int      `json:"nodes,omitempty"` // of an app: how many there are
-	Fits   int      `json:"fits,omitempty"`  // of an app: how many have room for one instance right now
-}
+// Shapes of a dry run.
+type (
+	// DryRun answers a write with ?dryRun=1: all was checked, nothing was changed.
+	DryRun struct {
+		DryRun bool      `json:"dryRun"`          // always true
+		Would  []string  `json:"would"`           // what it would do, in sentences
+		App    *App      `json:"app,omitempty"`   // the definition that would be stored
+		Apps   []Outcome `json:"apps,omitempty"`  // what would become of each app, right now
+		Nodes  int       `json:"nodes,omitempty"` // of one app: how many there are
+		Fits   int       `json:"fits,omitempty"`  // of one app: how many have room for one instance right now
+	}
+	// Outcome is what one app would become by a write, were it made now and
+	// did every agent at once what it is told.
+	Outcome struct {
+		App     string   `json:"app"`
+		Wanted  int      `json:"wanted"`
+		Kept    int      `json:"kept"`    // tasks that go on
+		Stopped int      `json:"stopped"` // tasks that end
+		Started int      `json:"started"` // tasks that find a place
+		Waiting int      `json:"waiting"` // instances that find none
+		Untried int      `json:"untried,omitempty"`
+		Nodes   int      `json:"nodes"` // how many get new tasks
+		Spots   []Spot   `json:"spots"` // the first of those, most tasks first
+		Zones   []Spot   `json:"zones"`
+		Reasons []string `json:"reasons"` // why not all is as wanted then
+		Suggest []string `json:"suggest"` // what would help, smallest change first
+	}
+	// Spot is how many new tasks a node or a zone gets.
+	Spot struct {
+		Node     string `json:"node,omitempty"`
+		Hostname string `json:"hostname,omitempty"`
+		Region   string `json:"region,omitempty"`
+		Zone     string `json:"zone,omitempty"`
+		Tasks    int    `json:"tasks"`
+	}
+)
 
 // Shapes of users, tokens and words.
 type (

@@ -63,7 +63,7 @@ type Node struct {
 }
 
 // Attribute is the value that constraints see for a field: "hostname",
-// "@hostname", "@region", "@zone" or an attribute's name.
+// "@hostname", "@region", "@zone" or an attribute's name (see AttributeText).
 func (n *Node) Attribute(field string) (string, bool) {
 	switch field {
 	case "hostname", "@hostname":
@@ -74,7 +74,10 @@ func (n *Node) Attribute(field string) (string, bool) {
 		return n.Zone, n.Zone != ""
 	}
 	v, ok := n.Attributes[field]
-	return v, ok
+	if !ok {
+		return "", false
+	}
+	return AttributeText(v), true
 }
 
 // Master is a member of the raft group.

@@ -47,24 +47,22 @@ type Reason struct {
 	Examples   []dcos.NodeID // the first few in the order of ids
 }
 
-// Change is one change of the request that would let a task run.
-type Change struct {
-	Filter     Filter
-	Constraint int // to drop; -1 when it is none
-	// To is what the need for a scalar resource may be at most.
-	To    resource.Scalar
-	Words string
-	Nodes int // that would take it then
-}
-
 // Explanation is the view of all nodes on one more task.
 type Explanation struct {
 	Nodes   int // looked at
 	Fit     int // that would take it right now
 	Reasons []Reason
-	// Smallest is the smallest single change that lets it run; nil when it
-	// fits as it is, or when no single change is enough.
-	Smallest *Change
+	// Changes are single changes of which each lets it run, the smallest
+	// first; none when it fits as it is, or when no single change is enough.
+	Changes []Change
+}
+
+// Smallest is the smallest single change that lets it run, nil for none.
+func (e *Explanation) Smallest() *Change {
+	if len(e.Changes) == 0 {
+		return nil
+	}
+	return &e.Changes[0]
 }
 
 // Stage is one filter of the funnel: of the nodes that came to it, how many
@@ -93,16 +91,27 @@ func Funnel(nodes int, reasons []Reason) []Stage {
 
 const maxExamples = 3
 
-// Explain looks at all nodes for one more task of the request and changes
-// nothing.
+// Explain looks at all nodes for one more task of the request and leaves the
+// index as it was. Every change that it proposes was tried out.
 func (x *Index) Explain(r *Request) Explanation {
-	s := x.search(r, 1)
-	v := s.survey()
-	e := Explanation{Nodes: x.Len(), Fit: v.fit, Reasons: v.reasons()}
-	if v.fit == 0 {
-		e.Smallest = v.smallest()
+	e, v := x.count(r)
+	if e.Fit == 0 {
+		e.Changes = v.changes(r)
 	}
 	return e
+}
+
+// Count is Explain without the changes.
+func (x *Index) Count(r *Request) Explanation {
+	e, _ := x.count(r)
+	return e
+}
+
+func (x *Index) count(r *Request) (Explanation, *survey) {
+	s := x.search(r, 1)
+	defer s.end()
+	v := s.survey()
+	return Explanation{Nodes: x.Len(), Fit: v.fit, Reasons: v.reasons()}, v
 }
 
 // survey is what stands in the way on every node.
@@ -122,14 +131,12 @@ type hit struct {
 	nodes    int // counted under it: it is the first
 	examples []dcos.NodeID
 	most     amounts // free on them
+	whole    amounts // the most that they have in all
 	ports    int32
-	alone    int     // nodes on which nothing else stands in the way
-	reach    amounts // most free on those
-	reached  int     // nodes that have reach
-	// Of the nodes on which nothing else stands in the way: the most ports,
-	// and how many have as many ports as are needed, whatever their numbers.
-	portsAlone int32
-	loose      int
+	// Of the nodes on which nothing else stands in the way:
+	alone      int     // how many there are
+	reach      amounts // the most that is free
+	portsAlone int32   // the most ports
 }
 
 func (s *search) survey() *survey {
@@ -144,18 +151,17 @@ func (s *search) survey() *survey {
 		h := v.at(found[0])
 		if h.nodes == 0 {
 			h.most, h.ports = s.x.free[slot], s.x.ports[slot].size
+			h.whole = s.x.classes[s.x.class[slot]].total
 		}
 		h.nodes++
 		if len(h.examples) < maxExamples {
 			h.examples = append(h.examples, s.x.nodes[slot].ID)
 		}
 		h.most, h.ports = h.most.max(s.x.free[slot]), max(h.ports, s.x.ports[slot].size)
+		h.whole = h.whole.max(s.x.classes[s.x.class[slot]].total)
 		if len(found) == 1 {
 			h.aloneOn(found[0].filter, s.x.free[slot])
 			h.portsAlone = max(h.portsAlone, s.x.ports[slot].size)
-			if s.x.ports[slot].size >= s.ports.total {
-				h.loose++
-			}
 		}
 	}
 	return v
@@ -171,13 +177,10 @@ func (v *survey) at(o obstacle) *hit {
 }
 
 func (h *hit) aloneOn(f Filter, free amounts) {
-	h.alone++
-	switch have, reach := free.of(f), h.reach.of(f); {
-	case have > reach || h.alone == 1:
-		h.reach, h.reached = free, 1
-	case have == reach:
-		h.reached++
+	if h.alone == 0 || free.of(f) > h.reach.of(f) {
+		h.reach = free
 	}
+	h.alone++
 }
 
 func (a amounts) max(b amounts) amounts {
@@ -270,8 +273,12 @@ func (v *survey) words(o obstacle, h *hit) string {
 	case FilterImages:
 		return "cannot run images: the agent runs without root"
 	}
-	return fmt.Sprintf("needs %s %s, the most that is free on one of them is %s",
+	text := fmt.Sprintf("needs %s %s, the most that is free on one of them is %s",
 		v.s.need.of(o.filter), unit(o.filter), max(h.most.of(o.filter), 0))
+	if whole := h.whole.of(o.filter); v.s.need.of(o.filter) > whole {
+		text += fmt.Sprintf(", and none has more than %s in all", whole)
+	}
+	return text
 }
 
 func unit(f Filter) string {
@@ -291,52 +298,4 @@ func constraintText(c dcos.Constraint) string {
 		parts = append(parts, c.Value)
 	}
 	return "[" + strings.Join(parts, " ") + "]"
-}
-
-// smallest weighs the single changes: the least cut of a resource first, then
-// letting go of port numbers, then of a constraint, then of what the operator
-// must do.
-func (v *survey) smallest() *Change {
-	var best *Change
-	var least float64
-	for _, o := range v.obstaclesMet() {
-		h := v.hits[o]
-		if h.alone == 0 {
-			continue
-		}
-		c, weight, ok := v.change(o, h)
-		if ok && (best == nil || weight < least || weight == least && c.Nodes > best.Nodes) {
-			best, least = &c, weight
-		}
-	}
-	return best
-}
-
-func (v *survey) change(o obstacle, h *hit) (c Change, weight float64, ok bool) {
-	c = Change{Filter: o.filter, Constraint: o.constraint, Nodes: h.alone}
-	switch o.filter {
-	case FilterRole:
-		c.Words = "accept unreserved resources (role *)"
-		return c, 2, true
-	case FilterConstraint:
-		c.Words = "drop the constraint " + v.constraint(o.constraint)
-		return c, 3, true
-	case FilterPorts:
-		if v.s.ports.exacts == 0 {
-			c.Words = fmt.Sprintf("ask for at most %d host port(s)", h.portsAlone)
-			return c, 1.5, true
-		}
-		c.Words, c.Nodes = "let the system choose the host ports (requirePorts false)", h.loose
-		return c, 1, h.loose > 0
-	case FilterInactive:
-		c.Words = "bring the agents back that are not active"
-		return c, 4, true
-	case FilterImages:
-		c.Words = "run the agents as root, so that they can run images"
-		return c, 5, true
-	}
-	need := v.s.need.of(o.filter)
-	c.To, c.Nodes = h.reach.of(o.filter), h.reached
-	c.Words = fmt.Sprintf("ask for %s %s instead of %s", c.To, unit(o.filter), need)
-	return c, float64(need-c.To) / float64(need), c.To > 0 || o.filter == FilterGPUs
 }

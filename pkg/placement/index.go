@@ -33,6 +33,8 @@ type Index struct {
 	ports  []portSet
 	status []status
 
+	ladders // the nodes by what is free, for single picks
+
 	classes  []class
 	classOf  map[class]int32
 	zoneOf   map[string]int32
@@ -41,6 +43,8 @@ type Index struct {
 	sorted   bool
 	columns  map[string]*column // by field; emptied when a node's row changes
 	verdicts map[verdictKey][]bool
+	onHost   []int32 // lent to one search at a time; all 0 in between
+	hosts    []int32 // likewise; empty in between
 }
 
 // amounts is what a node has left, without ports.
@@ -86,12 +90,23 @@ const maxColumns = 256
 func New() *Index {
 	return &Index{
 		slots: make(map[dcos.NodeID]int32), classOf: make(map[class]int32), zoneOf: make(map[string]int32),
-		columns: make(map[string]*column), verdicts: make(map[verdictKey][]bool),
+		columns: make(map[string]*column), verdicts: make(map[verdictKey][]bool), ladders: newLadders(),
 	}
 }
 
 // Len is the number of nodes.
 func (x *Index) Len() int { return len(x.slots) }
+
+// Free is what is free on a node of what is not ports, as far as the index
+// knows.
+func (x *Index) Free(id dcos.NodeID) (resource.Set, bool) {
+	s, ok := x.slots[id]
+	if !ok {
+		return resource.Set{}, false
+	}
+	f := x.free[s]
+	return resource.Set{CPUs: f.cpus, Mem: f.mem, Disk: f.disk, GPUs: f.gpus}, true
+}
 
 // Update adds a node or takes over its row and what is free on it, which
 // replaces what earlier picks took. The row must not change afterwards.
@@ -102,7 +117,7 @@ func (x *Index) Update(n *dcos.Node, free resource.Set) {
 		x.slots[n.ID] = s
 		x.sorted = false
 	}
-	x.free[s] = amountsOf(free)
+	x.setFree(s, amountsOf(free))
 	x.ports[s] = newPortSet(free.Ports)
 	if old := x.nodes[s]; old == n {
 		return
@@ -113,8 +128,10 @@ func (x *Index) Update(n *dcos.Node, free resource.Set) {
 	x.nodes[s] = n
 	x.class[s] = x.intern(class{amountsOf(n.Total), n.Isolation})
 	x.zone[s] = x.internZone(zoneName(n))
-	x.status[s] = statusOf(n)
-	if limit := 2*len(x.nodes) + 1024; len(x.classes) > limit || len(x.zoneOf) > limit {
+	st := statusOf(n)
+	x.moveTo(s, kinKey{x.class[s], x.zone[s]}, st != x.status[s])
+	x.status[s] = st
+	if limit := 2*len(x.nodes) + 1024; len(x.classes) > limit || len(x.zoneOf) > limit || len(x.kins) > limit {
 		x.compact()
 	}
 }
@@ -126,7 +143,8 @@ func (x *Index) Remove(id dcos.NodeID) {
 		return
 	}
 	delete(x.slots, id)
-	x.nodes[s], x.ports[s], x.status[s] = nil, portSet{}, 0
+	x.leave(s)
+	x.nodes[s], x.ports[s], x.status[s], x.free[s] = nil, portSet{}, 0, amounts{}
 	x.spare = append(x.spare, s)
 	x.sorted = false
 	clear(x.columns)
@@ -145,6 +163,8 @@ func (x *Index) newSlot() int32 {
 	x.free = append(x.free, amounts{})
 	x.ports = append(x.ports, portSet{})
 	x.status = append(x.status, 0)
+	x.onHost = append(x.onHost, 0)
+	x.ladders.grow()
 	return int32(len(x.nodes) - 1)
 }
 
@@ -171,10 +191,12 @@ func (x *Index) internZone(name string) int32 {
 // nodes can pile up that keep changing theirs.
 func (x *Index) compact() {
 	x.classes, x.classOf, x.zoneOf = nil, make(map[class]int32), make(map[string]int32)
+	x.ladders.forget()
 	for s, n := range x.nodes {
 		if n != nil {
 			x.class[s] = x.intern(class{amountsOf(n.Total), n.Isolation})
 			x.zone[s] = x.internZone(zoneName(n))
+			x.moveTo(int32(s), kinKey{x.class[s], x.zone[s]}, true)
 		}
 	}
 }
@@ -225,6 +247,7 @@ func (x *Index) sort() {
 	for i, s := range x.order {
 		x.rank[s] = int32(i)
 	}
+	x.dropLadders() // equals stand in the order of ids
 	x.sorted = true
 }
 

@@ -64,7 +64,8 @@ type search struct {
 	columns [][]int32 // of the tallies, by slot
 	fieldAt []int     // of the tallies: position in the app's list
 
-	onHost   []int32 // instances of the app by slot
+	onHost   []int32 // instances of the app by slot; the index' own, given back by end
+	hosts    []int32 // slots that have any
 	inZone   []int32 // by zone
 	dominant []int8  // by class: see class.dominant
 	grain    []int64 // by class: amounts of the dominant resource closer than this may cost the same
@@ -72,6 +73,8 @@ type search struct {
 
 type fixedRule struct {
 	at      int
+	field   string
+	op      dcos.Operator
 	of      []int32
 	allowed []bool
 }
@@ -80,7 +83,7 @@ func (x *Index) search(r *Request, asked int) *search {
 	x.sort()
 	s := &search{
 		x: x, need: amountsOf(r.Need), ports: newPortNeed(r), image: r.Image, noRole: !acceptsAny(r.Roles), rules: r.Rules,
-		onHost: make([]int32, len(x.nodes)), inZone: make([]int32, len(x.zoneOf)),
+		onHost: x.onHost, hosts: x.hosts, inZone: make([]int32, len(x.zoneOf)),
 		dominant: make([]int8, len(x.classes)), grain: make([]int64, len(x.classes)),
 	}
 	for i := range x.classes {
@@ -94,7 +97,7 @@ func (x *Index) search(r *Request, asked int) *search {
 		for i := range r.Rules.fixed {
 			rule := &r.Rules.fixed[i]
 			of, allowed := x.verdict(rule)
-			s.fixed = append(s.fixed, fixedRule{rule.at, of, allowed})
+			s.fixed = append(s.fixed, fixedRule{rule.at, rule.field, rule.op, of, allowed})
 		}
 		for i := range r.Rules.counted {
 			rule := &r.Rules.counted[i]
@@ -122,8 +125,19 @@ func acceptsAny(roles []string) bool {
 	return len(roles) == 0
 }
 
+// end gives back what the index has lent; nothing is searched for afterwards.
+func (s *search) end() {
+	for _, slot := range s.hosts {
+		s.onHost[slot] = 0
+	}
+	s.x.hosts, s.hosts = s.hosts[:0], nil
+}
+
 // add counts one more instance of the app on a node.
 func (s *search) add(slot int32) {
+	if s.onHost[slot] == 0 {
+		s.hosts = append(s.hosts, slot)
+	}
 	s.onHost[slot]++
 	s.inZone[s.x.zone[slot]]++
 	for i, t := range s.tallies {
@@ -177,10 +191,8 @@ func (x *Index) Pick(r *Request, n int) ([]Placement, Unplaced) {
 		return nil, Unplaced{}
 	}
 	s := x.search(r, n)
-	out := make([]Placement, 0, n)
-	if !s.noRole {
-		out = s.place(out, n, r.Seed)
-	}
+	defer s.end()
+	out := s.place(n, r.Seed)
 	u := Unplaced{Count: n - len(out), Nodes: x.Len()}
 	if u.Count > 0 {
 		u.Reasons = s.survey().reasons()
@@ -188,13 +200,31 @@ func (x *Index) Pick(r *Request, n int) ([]Placement, Unplaced) {
 	return out, u
 }
 
-func (s *search) place(out []Placement, n int, seed uint64) []Placement {
-	if n == 1 {
-		slot, ok := s.best()
-		if !ok {
-			return out
+// Place is Pick for those who do not ask why the rest found no place: that
+// costs a look at every node.
+func (x *Index) Place(r *Request, n int) []Placement {
+	if n <= 0 {
+		return nil
+	}
+	s := x.search(r, n)
+	defer s.end()
+	return s.place(n, r.Seed)
+}
+
+func (s *search) place(n int, seed uint64) []Placement {
+	if s.noRole {
+		return nil
+	}
+	out := make([]Placement, 0, n)
+	if one := s.one(n); one != nil {
+		for len(out) < n {
+			slot, ok := one()
+			if !ok {
+				break
+			}
+			out = append(out, s.take(slot, mix(seed+uint64(len(out)))))
 		}
-		return append(out, s.take(slot, seed))
+		return out
 	}
 	h := s.zonesOfNodes()
 	for len(out) < n {
@@ -206,6 +236,18 @@ func (s *search) place(out []Placement, n int, seed uint64) []Placement {
 		h.placed(z, slot)
 	}
 	return out
+}
+
+// one is how to look for the places one by one; nil when they are too many for
+// that.
+func (s *search) one(n int) func() (int32, bool) {
+	switch {
+	case s.climbs(n):
+		return s.climb
+	case n == 1:
+		return s.best
+	}
+	return nil
 }
 
 // maxKin bounds what best remembers; nodes that are all different are not
@@ -260,7 +302,7 @@ func (s *search) countAllow(slot int32) bool {
 // take books one task on a node.
 func (s *search) take(slot int32, seed uint64) Placement {
 	x := s.x
-	x.free[slot] = x.free[slot].minus(s.need)
+	x.setFree(slot, x.free[slot].minus(s.need))
 	p := Placement{Node: x.nodes[slot].ID, Ports: s.ports.pick(&x.ports[slot], mix(seed^uint64(slot)))}
 	s.add(slot)
 	return p

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/dcos-go/dcos/pkg/dcos"
 	"github.com/dcos-go/dcos/pkg/placement"
@@ -126,13 +127,19 @@ func TestExplainCountsGroupsAndProposes(t *testing.T) {
 		Reasons: []placement.Reason{
 			{Filter: placement.FilterConstraint, Constraint: 0, Words: "constraint [@zone UNLIKE 9] does not hold there", Nodes: 1, Examples: []dcos.NodeID{"g"}},
 			{Filter: placement.FilterConstraint, Constraint: 1, Words: "constraint [hostname UNLIKE host-d] does not hold there", Nodes: 1, Examples: []dcos.NodeID{"d"}},
-			{Filter: placement.FilterCPUs, Constraint: -1, Words: "needs 10 cpus, the most that is free on one of them is 6", Nodes: 3, Examples: []dcos.NodeID{"a", "b", "c"}},
+			{Filter: placement.FilterCPUs, Constraint: -1, Words: "needs 10 cpus, the most that is free on one of them is 6, and none has more than 6 in all", Nodes: 3, Examples: []dcos.NodeID{"a", "b", "c"}},
 			{Filter: placement.FilterInactive, Constraint: -1, Words: "not active", Nodes: 1, Examples: []dcos.NodeID{"e"}},
 			{Filter: placement.FilterImages, Constraint: -1, Words: "cannot run images: the agent runs without root", Nodes: 1, Examples: []dcos.NodeID{"f"}},
 		},
-		Smallest: &placement.Change{Filter: placement.FilterCPUs, Constraint: -1, To: 6000, Words: "ask for 6 cpus instead of 10", Nodes: 2},
+		Changes: []placement.Change{
+			{Kind: placement.ChangeNeed, Filter: placement.FilterCPUs, Constraint: -1, To: 6000, Words: "ask for 6 cpus instead of 10", Nodes: 2},
+			{Kind: placement.ChangeConstraint, Filter: placement.FilterConstraint, Constraint: 1, Words: "drop the constraint [hostname UNLIKE host-d]", Nodes: 1},
+			{Kind: placement.ChangeActivate, Filter: placement.FilterInactive, Constraint: -1, Words: "bring the agents back that are not active", Nodes: 1},
+			{Kind: placement.ChangeNode, Constraint: -1, Words: "add a node with at least 10 cpus, zone 1", Nodes: 1},
+			{Kind: placement.ChangeImages, Filter: placement.FilterImages, Constraint: -1, Words: "run the agents as root, so that they can run images", Nodes: 1},
+		},
 	}
-	if d := cmp.Diff(want, got); d != "" {
+	if d := cmp.Diff(want, got, cmpopts.IgnoreUnexported(placement.Change{})); d != "" {
 		t.Errorf("explanation differs:\n%s", d)
 	}
 	var funnel []string

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"pgregory.net/rapid"
 
 	"github.com/dcos-go/dcos/pkg/dcos"
@@ -257,6 +258,7 @@ func TestPickDecidesAsTheSlowObviousImplementation(t *testing.T) {
 		n := rapid.SampledFrom([]int{1, 2, 5, 20}).Draw(t, "n")
 
 		x := placement.New()
+		x.SetLadderLimit(rapid.SampledFrom([]int{0, 1000, -1}).Draw(t, "ladders"))
 		w := &slow{nodes: nodes, free: map[dcos.NodeID]resource.Set{}, r: &r, cs: cs, placed: slices.Clone(r.Placed)}
 		w.wanted = max(r.Wanted, len(r.Placed)+n, 1)
 		for _, i := range rapid.Permutation(indexes(len(nodes))).Draw(t, "order of updates") {
@@ -329,54 +331,213 @@ func checkExplain(t *rapid.T, w *slow, e placement.Explanation) {
 	}
 	for _, r := range e.Reasons {
 		counted += r.Nodes
+		if want := w.firstFilter(r); want != r.Nodes {
+			t.Fatalf("reason %+v: %d nodes fail it first", r, want)
+		}
 	}
 	if e.Nodes != len(w.nodes) || e.Fit != fit || counted != len(w.nodes)-fit {
 		t.Fatalf("explained %+v, want %d nodes of which %d fit", e, len(w.nodes), fit)
 	}
-	if (e.Smallest != nil) && fit > 0 {
-		t.Fatalf("a change is proposed though %d nodes fit: %+v", fit, e.Smallest)
+	if len(e.Changes) > 0 && fit > 0 {
+		t.Fatalf("a change is proposed though %d nodes fit: %+v", fit, e.Changes)
 	}
-	if e.Smallest != nil {
-		checkChange(t, w, e.Smallest)
+	for i := range e.Changes {
+		checkChange(t, w, &e.Changes[i])
 	}
+	if fit == 0 {
+		checkNoneIsMissed(t, w, e.Changes)
+	}
+}
+
+// firstFilter counts the nodes that fail a reason's filter and none before it.
+func (w *slow) firstFilter(r placement.Reason) int {
+	n := 0
+	for _, node := range w.nodes {
+		f, c := w.firstFailure(node)
+		if f == r.Filter && c == r.Constraint {
+			n++
+		}
+	}
+	return n
+}
+
+func (w *slow) firstFailure(n *dcos.Node) (placement.Filter, int) {
+	need, free := w.r.Need, w.free[n.ID]
+	if len(w.r.Roles) > 0 && !slices.Contains(w.r.Roles, "*") {
+		return placement.FilterRole, -1
+	}
+	for i, c := range w.cs {
+		if !w.constraintHolds(c, n) {
+			return placement.FilterConstraint, i
+		}
+	}
+	switch {
+	case need.CPUs > free.CPUs:
+		return placement.FilterCPUs, -1
+	case need.Mem > free.Mem:
+		return placement.FilterMem, -1
+	case need.Disk > free.Disk:
+		return placement.FilterDisk, -1
+	case need.GPUs > free.GPUs:
+		return placement.FilterGPUs, -1
+	case !w.portsFit(free.Ports):
+		return placement.FilterPorts, -1
+	case n.State != dcos.NodeActive:
+		return placement.FilterInactive, -1
+	case w.r.Image && n.Isolation != dcos.IsolationContainer:
+		return placement.FilterImages, -1
+	}
+	return placement.Filters, -1
+}
+
+// after is the slow implementation of a changed request.
+func (w *slow) after(r *placement.Request, cs []dcos.Constraint) *slow {
+	v := *w
+	v.r, v.cs = r, cs
+	return &v
+}
+
+func (w *slow) count() int {
+	n := 0
+	for _, node := range w.nodes {
+		if w.fits(node) {
+			n++
+		}
+	}
+	return n
 }
 
 // checkChange carries the proposed change out: exactly as many nodes as it
 // says must fit then.
 func checkChange(t *rapid.T, w *slow, c *placement.Change) {
-	changed := *w.r
-	cs := w.cs
-	switch c.Filter {
-	case placement.FilterRole:
+	changed, cs := *w.r, w.cs
+	switch c.Kind {
+	case placement.ChangeRoles:
 		changed.Roles = nil
-	case placement.FilterConstraint:
+	case placement.ChangeConstraint:
 		cs = slices.Delete(slices.Clone(cs), c.Constraint, c.Constraint+1)
-	case placement.FilterCPUs:
-		changed.Need.CPUs = c.To
-	case placement.FilterMem:
-		changed.Need.Mem = c.To
-	case placement.FilterDisk:
-		changed.Need.Disk = c.To
-	case placement.FilterGPUs:
-		changed.Need.GPUs = int64(c.To / 1000)
-	case placement.FilterPorts:
-		if !changed.RequirePorts {
-			return
-		}
+	case placement.ChangeNeed:
+		changed.Need = cut(changed.Need, c.Filter, c.To)
+	case placement.ChangeFreePorts:
 		changed.RequirePorts = false
-	default:
+	case placement.ChangePortCount:
+		changed.Ports = changed.Ports[:c.To/1000]
+	case placement.ChangeActivate, placement.ChangeImages:
+		v := w.after(&changed, cs)
+		v.nodes = mended(w.nodes, c.Kind)
+		grouped := slices.ContainsFunc(cs, func(c dcos.Constraint) bool { return c.Operator == dcos.GroupBy })
+		if n := v.count(); !grouped && n != c.Nodes || c.Nodes == 0 {
+			t.Fatalf("after the change %+v %d nodes fit", c, n)
+		}
+		return
+	case placement.ChangeInstances:
+		if int(c.To/1000) != len(w.r.Placed) || w.r.Wanted <= len(w.r.Placed) {
+			t.Fatalf("%+v: %d of %d are placed", c, len(w.r.Placed), w.r.Wanted)
+		}
+		return
+	case placement.ChangeNode:
+		checkNewNode(t, w, c)
 		return
 	}
-	v := *w
-	v.r, v.cs = &changed, cs
-	fit := 0
-	for _, n := range v.nodes {
-		if v.fits(n) {
-			fit++
+	if n := w.after(&changed, cs).count(); n != c.Nodes || n == 0 {
+		t.Fatalf("after the change %+v %d nodes fit", c, n)
+	}
+}
+
+func cut(need resource.Set, f placement.Filter, to resource.Scalar) resource.Set {
+	switch f {
+	case placement.FilterCPUs:
+		need.CPUs = to
+	case placement.FilterMem:
+		need.Mem = to
+	case placement.FilterDisk:
+		need.Disk = to
+	case placement.FilterGPUs:
+		need.GPUs = int64(to / 1000)
+	}
+	return need
+}
+
+// mended are the nodes as the operator would make them. A node that comes back
+// from being lost brings its values back, which is another change.
+func mended(nodes []*dcos.Node, kind placement.ChangeKind) []*dcos.Node {
+	out := make([]*dcos.Node, len(nodes))
+	for i, n := range nodes {
+		c := *n
+		if kind == placement.ChangeActivate {
+			c.State = dcos.NodeActive
+		} else {
+			c.Isolation = dcos.IsolationContainer
+		}
+		out[i] = &c
+	}
+	return out
+}
+
+func checkNewNode(t *rapid.T, w *slow, c *placement.Change) {
+	if c.Like == "" {
+		return // says how large it must be, not which
+	}
+	n := *w.node(c.Like)
+	n.ID, n.State = "new", dcos.NodeActive
+	pinned := slices.ContainsFunc(w.cs, func(c dcos.Constraint) bool {
+		return (c.Field == "hostname" || c.Field == "@hostname") && (c.Operator == dcos.Like || c.Operator == dcos.Unlike)
+	})
+	if pinned {
+		return // a new name of the same make cannot be made up here
+	}
+	n.Hostname = "new"
+	v := w.after(w.r, w.cs)
+	v.nodes = append(slices.Clone(w.nodes), &n)
+	v.free = map[dcos.NodeID]resource.Set{"new": n.Total}
+	for id, free := range w.free {
+		v.free[id] = free
+	}
+	if !v.fits(&n) {
+		t.Fatalf("after the change %+v the new node does not take it", c)
+	}
+}
+
+// checkNoneIsMissed tries single changes one after the other: when one of them
+// lets a task run, something as small must have been proposed.
+func checkNoneIsMissed(t *rapid.T, w *slow, got []placement.Change) {
+	for f := placement.FilterCPUs; f <= placement.FilterGPUs; f++ {
+		need := map[placement.Filter]resource.Scalar{
+			placement.FilterCPUs: w.r.Need.CPUs, placement.FilterMem: w.r.Need.Mem,
+			placement.FilterDisk: w.r.Need.Disk, placement.FilterGPUs: resource.Whole(w.r.Need.GPUs),
+		}[f]
+		if need == 0 {
+			continue
+		}
+		best := resource.Scalar(-1)
+		for _, n := range w.nodes {
+			free := w.free[n.ID]
+			have := map[placement.Filter]resource.Scalar{
+				placement.FilterCPUs: free.CPUs, placement.FilterMem: free.Mem,
+				placement.FilterDisk: free.Disk, placement.FilterGPUs: resource.Whole(free.GPUs),
+			}[f]
+			changed := *w.r
+			changed.Need = cut(changed.Need, f, have)
+			if have < need && w.after(&changed, w.cs).fits(n) {
+				best = max(best, have)
+			}
+		}
+		if best < 0 || best == 0 && f != placement.FilterGPUs {
+			continue
+		}
+		i := slices.IndexFunc(got, func(c placement.Change) bool { return c.Kind == placement.ChangeNeed && c.Filter == f })
+		if i < 0 || got[i].To != best {
+			t.Fatalf("%s %s instead of %s would do; proposed is %+v", f, best, need, got)
 		}
 	}
-	if fit < c.Nodes || fit == 0 {
-		t.Fatalf("after the change %+v %d nodes fit", c, fit)
+	others := 0
+	for i := range w.cs {
+		if w.after(w.r, slices.Delete(slices.Clone(w.cs), i, i+1)).count() > 0 {
+			others++
+		}
+	}
+	if others > 0 && len(got) == 0 {
+		t.Fatal("dropping a constraint would do, but nothing is proposed")
 	}
 }
 
@@ -386,6 +547,7 @@ func TestPickDoesNotDependOnTheHistoryOfTheIndex(t *testing.T) {
 		nodes := drawNodes(t)
 		r := drawRequest(t, nodes, drawConstraints(t))
 		fresh, used := placement.New(), placement.New()
+		used.SetLadderLimit(rapid.SampledFrom([]int{0, 1000, -1}).Draw(t, "ladders"))
 		for _, n := range nodes {
 			fresh.Update(n, n.Total)
 		}
@@ -414,3 +576,71 @@ func TestPickDoesNotDependOnTheHistoryOfTheIndex(t *testing.T) {
 }
 
 func isPorts(p cmp.Path) bool { return p.Last().String() == ".Ports" }
+
+// TestAnIndexKeptUpAnswersLikeOneMadeAnew lets nodes come, go and change, and
+// tasks be placed and end, in any order: after every step the index that has
+// seen it all and a fresh one say the same.
+func TestAnIndexKeptUpAnswersLikeOneMadeAnew(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		all := drawNodes(t)
+		if len(all) == 0 {
+			return
+		}
+		there := map[dcos.NodeID]*dcos.Node{}
+		free := map[dcos.NodeID]resource.Set{}
+		kept := placement.New()
+		kept.SetLadderLimit(rapid.SampledFrom([]int{0, 1000, 1000, -1}).Draw(t, "ladders"))
+		for range rapid.IntRange(1, 12).Draw(t, "steps") {
+			n := all[rapid.IntRange(0, len(all)-1).Draw(t, "node")]
+			switch rapid.IntRange(0, 5).Draw(t, "act") {
+			case 0:
+				delete(there, n.ID)
+				delete(free, n.ID)
+				kept.Remove(n.ID)
+			case 1, 2: // comes, or says something else of itself
+				c := *n
+				if rapid.Bool().Draw(t, "changed") {
+					c.State = rapid.SampledFrom([]dcos.NodeState{dcos.NodeActive, dcos.NodeSuspect, dcos.NodeLost}).Draw(t, "new state")
+					c.Zone = rapid.SampledFrom([]string{"a", "b", "z"}).Draw(t, "new zone")
+					c.Total.CPUs += resource.Whole(rapid.Int64Range(0, 2).Draw(t, "more"))
+				}
+				there[n.ID], free[n.ID] = &c, c.Total
+				kept.Update(&c, c.Total)
+			case 3: // a task came or went
+				if c := there[n.ID]; c != nil {
+					f := c.Total
+					f.CPUs = resource.Scalar(rapid.Int64Range(0, int64(f.CPUs)).Draw(t, "free"))
+					free[n.ID] = f
+					kept.Update(c, f)
+				}
+			default: // picks that are taken back, as refused ones are
+				r := drawRequest(t, all, drawConstraints(t))
+				got, _ := kept.Pick(&r, rapid.IntRange(1, 4).Draw(t, "picked"))
+				for _, p := range got {
+					kept.Update(there[p.Node], free[p.Node])
+				}
+			}
+			fresh := placement.New()
+			for id, c := range there {
+				fresh.Update(c, free[id])
+			}
+			r := drawRequest(t, all, drawConstraints(t))
+			if d := cmp.Diff(fresh.Explain(&r), kept.Explain(&r), cmpopts.IgnoreUnexported(placement.Change{})); d != "" {
+				t.Fatalf("explanations differ:\n%s", d)
+			}
+			n2 := rapid.SampledFrom([]int{1, 3, 9}).Draw(t, "n")
+			want, wantLeft := fresh.Pick(&r, n2)
+			got, gotLeft := kept.Pick(&r, n2)
+			if d := cmp.Diff(want, got, cmp.FilterPath(isPorts, cmp.Ignore())); d != "" {
+				t.Fatalf("placements differ:\n%s", d)
+			}
+			if d := cmp.Diff(wantLeft, gotLeft); d != "" {
+				t.Fatalf("reasons differ:\n%s", d)
+			}
+			for _, p := range got {
+				kept.Update(there[p.Node], free[p.Node])
+			}
+		}
+	})
+}

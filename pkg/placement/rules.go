@@ -2,12 +2,12 @@ package placement
 
 import (
 	"fmt"
+	"math"
 	"regexp"
 	"strconv"
 	"strings"
 
 	"github.com/dcos-go/dcos/pkg/dcos"
-	"github.com/dcos-go/dcos/pkg/resource"
 )
 
 // maxRegexp bounds the value of LIKE and UNLIKE. RE2 matches in linear time,
@@ -166,12 +166,7 @@ func sameValue(a, b string) bool {
 	}
 	x, err1 := strconv.ParseFloat(a, 64)
 	y, err2 := strconv.ParseFloat(b, 64)
-	if err1 != nil || err2 != nil {
-		return false
-	}
-	sx, err1 := resource.FromFloat(x)
-	sy, err2 := resource.FromFloat(y)
-	return err1 == nil && err2 == nil && sx == sy
+	return err1 == nil && err2 == nil && math.RoundToEven(x*1000) == math.RoundToEven(y*1000)
 }
 
 // tally is how often each value of a counted rule's field is in use.
@@ -182,13 +177,14 @@ type tally struct {
 	used   int     // values with a count
 	over   int     // values above the even share
 	groups int     // n of GROUP_BY
+	live   int     // values on nodes that are not lost
 	wanted int
 }
 
 // newTally starts a tally over a column of which live values are seen on nodes
 // that are not lost.
 func newTally(r *rule, wanted, values, live int) *tally {
-	t := &tally{rule: r, cells: make([]int32, values), pin: -1, wanted: wanted, groups: r.n}
+	t := &tally{rule: r, cells: make([]int32, values), pin: -1, wanted: wanted, groups: r.n, live: live}
 	if t.groups == 0 {
 		t.groups = max(live, 1)
 	}

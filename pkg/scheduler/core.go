@@ -20,6 +20,7 @@ import (
 	"github.com/dcos-go/dcos/pkg/app"
 	"github.com/dcos-go/dcos/pkg/dcos"
 	"github.com/dcos-go/dcos/pkg/placement"
+	"github.com/dcos-go/dcos/pkg/resource"
 	"github.com/dcos-go/dcos/pkg/state"
 )
 
@@ -51,13 +52,21 @@ type Core struct {
 	turned queue[dcos.NodeID] // whose row has changed
 	dirty  queue[dcos.AppID]  // to reconcile
 	ready  queue[dcos.AppID]  // with tasks that may be placed
-	stuck  queue[dcos.AppID]  // with tasks for which there was no place
-	due    map[dcos.AppID]dcos.Time
-	faults map[dcos.AppID]int // refusals in a row
+	stuck  stuck              // apps with tasks for which there was no place
+	due    timers
+	faults map[dcos.AppID]int      // refusals in a row
+	left   map[dcos.AppID]int      // see app.Reconcile
+	lines  map[dcos.AppID]*waiting // of apps that are placed in several batches
 
 	flying  bool
-	owners  []dcos.AppID // of the commands in flight
-	settled dcos.Index   // turns need a view that shows this
+	owners  []owner    // of the commands in flight
+	settled dcos.Index // turns need a view that shows this
+}
+
+// owner is the app for which a command was made.
+type owner struct {
+	app   dcos.AppID
+	place bool // it only places tasks
 }
 
 type compiled struct {
@@ -77,7 +86,7 @@ func New() *Core {
 func (c *Core) Reset() {
 	*c = Core{
 		fresh: true, index: placement.New(), rules: make(map[dcos.AppID]compiled),
-		due: make(map[dcos.AppID]dcos.Time), faults: make(map[dcos.AppID]int),
+		due: newTimers(), faults: make(map[dcos.AppID]int), left: make(map[dcos.AppID]int), lines: make(map[dcos.AppID]*waiting),
 	}
 }
 
@@ -89,12 +98,13 @@ func (c *Core) Turn(now dcos.Time, v state.View, changes []state.Change) (cmds [
 	if c.fresh {
 		c.rebuild(v)
 	} else {
-		c.absorb(changes)
+		c.absorb(v, changes)
 	}
 	if c.flying || v.Index() < c.settled {
 		return nil, 0
 	}
 	c.refresh(v)
+	c.stuck.free(c.index, c.ready.push)
 	c.touchDeployments(v)
 	c.wakeDue(now)
 	t := turn{c: c, now: now, view: v, stopping: make(map[dcos.TaskID]bool)}
@@ -119,20 +129,42 @@ func (c *Core) Done(now dcos.Time, res state.Result, err error) {
 		c.Reset()
 		return
 	case err != nil:
-		for _, id := range owners {
-			c.pause(id, now)
+		for _, o := range owners {
+			delete(c.lines, o.app)
+			c.pause(o.app, now)
 		}
+		c.stuck.freeAll() // of what our picks had taken
 		return
 	}
 	c.settled = res.Index
-	for i, id := range owners {
-		if i < len(res.Items) && refused(res.Items[i]) {
-			c.pause(id, now)
-			continue
+	for i, o := range owners {
+		var item state.Item
+		if i < len(res.Items) {
+			item = res.Items[i]
 		}
-		delete(c.faults, id)
-		c.dirty.push(id)
+		switch {
+		case refused(item):
+			delete(c.lines, o.app)
+			c.pause(o.app, now)
+			c.stuck.freeAll()
+		case !o.place:
+			delete(c.faults, o.app)
+			c.touch(o.app)
+		case item.Each != nil: // some tasks were not placed after all
+			delete(c.lines, o.app)
+			delete(c.faults, o.app)
+			c.ready.push(o.app)
+			c.stuck.freeAll()
+		default:
+			delete(c.faults, o.app)
+		}
 	}
+}
+
+// touch lets an app be reconciled in the next turn.
+func (c *Core) touch(id dcos.AppID) {
+	delete(c.lines, id)
+	c.dirty.push(id)
 }
 
 // outcomeKnown says that a proposal was applied, or never will be.
@@ -170,22 +202,18 @@ func (c *Core) pause(id dcos.AppID, now dcos.Time) {
 }
 
 func (c *Core) wakeAt(id dcos.AppID, at dcos.Time) {
-	if old, ok := c.due[id]; !ok || at < old {
-		c.due[id] = at
+	if old, ok := c.due.at(id); !ok || at < old {
+		c.due.set(id, at)
 	}
 }
 
 func (c *Core) wakeDue(now dcos.Time) {
-	var ids []dcos.AppID
-	for id, at := range c.due {
-		if at <= now {
-			ids = append(ids, id)
+	for {
+		id, ok := c.due.pop(now)
+		if !ok {
+			return
 		}
-	}
-	slices.Sort(ids)
-	for _, id := range ids {
-		delete(c.due, id)
-		c.dirty.push(id)
+		c.touch(id)
 	}
 }
 
@@ -193,13 +221,7 @@ func (c *Core) nextWake(now dcos.Time) dcos.Time {
 	if c.dirty.len() > 0 || c.ready.len() > 0 {
 		return now
 	}
-	var wake dcos.Time
-	for _, at := range c.due {
-		if wake == 0 || at < wake {
-			wake = at
-		}
-	}
-	return wake
+	return c.due.next()
 }
 
 // rebuild makes everything from the view, as a new leader must.
@@ -215,52 +237,84 @@ func (c *Core) rebuild(v state.View) {
 }
 
 // absorb marks what the changes touch.
-func (c *Core) absorb(changes []state.Change) {
-	freed := false
+func (c *Core) absorb(v state.View, changes []state.Change) {
 	for i := range changes {
 		switch ch := &changes[i]; ch.Table {
 		case state.TableNodes:
 			c.nodes.push(dcos.NodeID(ch.Key))
 			c.turned.push(dcos.NodeID(ch.Key))
-			freed = true
+			c.stuck.freeAll()
 		case state.TableTasks:
-			freed = c.absorbTask(ch) || freed
+			c.absorbTask(v, ch)
 		case state.TableApps:
 			id := dcos.AppID(ch.Key)
-			c.dirty.push(id)
+			c.touch(id)
 			if ch.New == nil {
 				delete(c.rules, id)
-				delete(c.due, id)
 				delete(c.faults, id)
+				delete(c.left, id)
+				c.due.drop(id)
 			}
 		case state.TableDeployments:
 			for _, row := range []any{ch.Old, ch.New} {
 				if d, ok := row.(*dcos.Deployment); ok && d != nil {
-					c.dirty.push(d.App)
+					c.touch(d.App)
 				}
 			}
 		}
 	}
-	if freed {
-		for c.stuck.len() > 0 {
-			c.ready.push(c.stuck.pop())
+}
+
+func (c *Core) absorbTask(v state.View, ch *state.Change) {
+	before, _ := ch.Old.(*dcos.Task)
+	after, _ := ch.New.(*dcos.Task)
+	held, holds := before != nil && before.Live(), after != nil && after.Live()
+	if held != holds {
+		node := dcos.NodeID("")
+		if held {
+			node = before.Node
+			c.stuck.freed(node)
+		} else {
+			node = after.Node
 		}
+		c.nodes.push(node)
+	}
+	switch {
+	case before != nil && after != nil:
+		if c.matters(v, before, after) {
+			c.touch(after.App)
+		}
+	case before != nil:
+		c.touch(before.App)
+	case after != nil:
+		c.touch(after.App)
 	}
 }
 
-// absorbTask says whether the change may have made room on a node.
-func (c *Core) absorbTask(ch *state.Change) (freed bool) {
-	before, _ := ch.Old.(*dcos.Task)
-	after, _ := ch.New.(*dcos.Task)
-	for _, t := range [...]*dcos.Task{before, after} {
-		if t != nil {
-			c.dirty.push(t.App)
-			if t.Node != "" {
-				c.nodes.push(t.Node)
-			}
-		}
+// matters says whether an app must be looked at because a task has changed.
+// Most changes are tasks that come further on their way, of apps that wait for
+// nothing else: looking at all tasks of the app for each would be in vain.
+func (c *Core) matters(v state.View, before, after *dcos.Task) bool {
+	if before.Goal != after.Goal || before.Final != after.Final || after.State.Terminal() || after.Goal == dcos.GoalStop {
+		return true
 	}
-	return before != nil && before.Live() && (after == nil || !after.Live())
+	d, deploying := v.DeploymentOf(after.App)
+	if !deploying {
+		return false
+	}
+	left := c.left[after.App]
+	if left == 0 {
+		return true
+	}
+	if after.State != dcos.TaskRunning || before.State == after.State || after.Version != d.Target {
+		return false
+	}
+	if left--; left > 0 {
+		c.left[after.App] = left
+		return false
+	}
+	delete(c.left, after.App)
+	return true
 }
 
 // refresh makes the index true again for the nodes that were touched, by
@@ -284,7 +338,7 @@ func (c *Core) touchDeployments(v state.View) {
 	for c.turned.len() > 0 {
 		for t := range v.TasksOn(c.turned.pop()) {
 			if _, deploying := v.DeploymentOf(t.App); deploying {
-				c.dirty.push(t.App)
+				c.touch(t.App)
 			}
 		}
 	}
@@ -311,14 +365,15 @@ type turn struct {
 	now      dcos.Time
 	view     state.View
 	cmds     []state.Command
-	owners   []dcos.AppID
+	owners   []owner
 	bytes    int
 	stopping map[dcos.TaskID]bool // by commands of this batch
 }
 
-func (t *turn) emit(owner dcos.AppID, cmd state.Command) {
+func (t *turn) emit(id dcos.AppID, cmd state.Command) {
+	_, place := cmd.(state.Place)
 	t.cmds = append(t.cmds, cmd)
-	t.owners = append(t.owners, owner)
+	t.owners = append(t.owners, owner{id, place})
 	t.bytes += weight(cmd)
 }
 
@@ -331,10 +386,15 @@ func (t *turn) reconcile() {
 		if !ok {
 			continue
 		}
-		if at, paused := c.due[id]; paused && c.faults[id] > 0 && at > t.now {
+		if at, paused := c.due.at(id); paused && c.faults[id] > 0 && at > t.now {
 			continue // its turn comes when the pause is over
 		}
-		cmds, wake := app.Reconcile(t.view, row, t.now)
+		cmds, wake, left := app.Reconcile(t.view, row, t.now)
+		if left > 0 {
+			c.left[id] = left
+		} else {
+			delete(c.left, id)
+		}
 		for _, cmd := range cmds {
 			if t.bytes >= maxBatch {
 				c.dirty.push(id) // the rest follows
@@ -370,56 +430,73 @@ func (t *turn) place() {
 		placed, more, unplaced := t.placeApp(row, left)
 		left -= placed
 		switch {
-		case unplaced:
-			failing++
-			c.stuck.push(id)
-		case more:
+		case more: // what is stuck is found out when the rest is placed
 			c.ready.push(id)
+		case unplaced != nil:
+			failing++
+			c.stuck.push(id, *unplaced)
 		}
 	}
 }
 
-// placeApp places up to limit waiting tasks of an app.
-func (t *turn) placeApp(row *state.AppRow, limit int) (placed int, more, unplaced bool) {
-	if t.view.Waiting(row.App.ID) == 0 {
-		return 0, false, false
+// placeApp places up to limit waiting tasks of an app. What it found no place
+// for needs at least unplaced.
+func (t *turn) placeApp(row *state.AppRow, limit int) (placed int, more bool, unplaced *resource.Set) {
+	id := row.App.ID
+	if t.view.Waiting(id) == 0 {
+		delete(t.c.lines, id)
+		return 0, false, nil
 	}
-	w := waitingOf(t.view, row.App.ID, t.stopping)
-	if len(w.groups) == 0 {
-		return 0, false, false
+	w := t.c.lines[id]
+	if w == nil {
+		w = waitingOf(t.view, id, t.stopping)
 	}
+	delete(t.c.lines, id)
 	var items []state.Placement
-	for _, g := range w.groups {
-		def, ok := t.view.AppAt(row.App.ID, g.version)
+	for i := range w.groups {
+		g := &w.groups[i]
+		if len(g.tasks) == 0 {
+			continue
+		}
+		def, ok := t.view.AppAt(id, g.version)
 		if !ok {
 			continue
 		}
 		rules, err := t.c.rulesOf(def)
 		if err != nil {
-			unplaced = true // Explain says what is wrong with them
+			unplaced = least(unplaced, def.Need) // Explain says what is wrong with them
 			continue
 		}
 		n := min(len(g.tasks), limit-len(items), t.room(g.tasks[0]))
-		if n < len(g.tasks) {
-			more = true
-		}
 		if n <= 0 {
+			more = true
 			break
 		}
-		r := w.request(row, def, rules, g)
-		got, left := t.c.index.Pick(&r, n)
+		r := w.request(row, def, rules, *g)
+		got := t.c.index.Place(&r, n)
 		for i, p := range got {
 			items = append(items, state.Placement{Task: g.tasks[i], Node: p.Node, Ports: p.Ports})
 			w.placed = append(w.placed, p.Node)
 			t.c.nodes.push(p.Node) // our pick is tentative
 		}
-		unplaced = unplaced || left.Count > 0
+		g.tasks = g.tasks[len(got):]
+		if len(got) < n {
+			unplaced = least(unplaced, def.Need)
+		} else if len(g.tasks) > 0 {
+			more = true
+		}
 	}
 	if len(items) > 0 {
-		t.emit(row.App.ID, state.Place{Items: items})
+		t.emit(id, state.Place{Items: items})
+	}
+	if more && unplaced == nil && len(t.c.lines) < maxLines {
+		t.c.lines[id] = w
 	}
 	return len(items), more, unplaced
 }
+
+// maxLines bounds how many apps' waiting tasks are remembered between batches.
+const maxLines = 64
 
 // room is how many placements still go into the batch.
 func (t *turn) room(like dcos.TaskID) int {
@@ -469,8 +546,8 @@ type waitingGroup struct {
 	tasks   []dcos.TaskID
 }
 
-func waitingOf(v state.View, id dcos.AppID, stopping map[dcos.TaskID]bool) waiting {
-	var w waiting
+func waitingOf(v state.View, id dcos.AppID, stopping map[dcos.TaskID]bool) *waiting {
+	w := &waiting{}
 	for k := range v.TasksOf(id) {
 		if k.Final || k.Goal != dcos.GoalRun || stopping[k.ID] {
 			continue

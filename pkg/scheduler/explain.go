@@ -59,16 +59,37 @@ const maxHeld = 10
 // Explain says why an app is not what it is to be. It needs nothing but the
 // view, so that any master can answer.
 func Explain(v state.View, id dcos.AppID, now dcos.Time) (Why, error) {
-	row, ok := v.App(id)
+	return NewExplainer(v, now).Explain(id)
+}
+
+// Explainer answers for several apps of one view, whose nodes it lays out
+// once. One goroutine uses it.
+type Explainer struct {
+	view  state.View
+	now   dcos.Time
+	index *placement.Index // nil until somebody needs it
+}
+
+// NewExplainer is an explainer of a view.
+func NewExplainer(v state.View, now dcos.Time) *Explainer { return &Explainer{view: v, now: now} }
+
+// Explain says why an app is not what it is to be, and what would help.
+func (x *Explainer) Explain(id dcos.AppID) (Why, error) { return x.explain(id, true) }
+
+// Count is Explain without what would help, which takes longer to find out.
+func (x *Explainer) Count(id dcos.AppID) (Why, error) { return x.explain(id, false) }
+
+func (x *Explainer) explain(id dcos.AppID, help bool) (Why, error) {
+	row, ok := x.view.App(id)
 	if !ok {
 		return Why{}, fmt.Errorf("%w: app %s", dcos.ErrNotFound, id)
 	}
-	e := explainer{view: v, row: row, now: now}
+	e := explainer{Explainer: x, row: row, help: help}
 	e.why = Why{App: id, Wanted: int(row.App.Instances), LastFailure: row.LastFailure, Failures: row.Backoff.Failures}
 	if row.Deleting {
 		e.why.Wanted = 0
 	}
-	if d, ok := v.DeploymentOf(id); ok {
+	if d, ok := x.view.DeploymentOf(id); ok {
 		e.why.Deployment = d
 	}
 	e.sort()
@@ -77,10 +98,19 @@ func Explain(v state.View, id dcos.AppID, now dcos.Time) (Why, error) {
 	return e.why, nil
 }
 
+// nodes is the index of the view's nodes. Who changes it forgets it.
+func (x *Explainer) nodes() *placement.Index {
+	if x.index == nil {
+		x.index = indexOf(x.view)
+	}
+	return x.index
+}
+
+// explainer is the work on one app.
 type explainer struct {
-	view     state.View
+	*Explainer
 	row      *state.AppRow
-	now      dcos.Time
+	help     bool
 	why      Why
 	starting Hold
 	stopping Hold
@@ -133,16 +163,12 @@ func (e *explainer) holdWaiting() {
 	w := &e.why
 	if w.Waiting > 0 && !e.row.Deleting {
 		groups := waitingOf(e.view, e.row.App.ID, nil)
-		var x *placement.Index
 		for _, g := range groups.groups {
 			h := Hold{Count: len(g.tasks), Tasks: g.tasks[:min(len(g.tasks), maxHeld)]}
 			if e.row.Backoff.Until > e.now {
 				e.holdBack(&h)
 			} else {
-				if x == nil {
-					x = indexOf(e.view)
-				}
-				e.holdPlace(&h, x, &groups, g)
+				e.holdPlace(&h, groups, g)
 			}
 			w.Holds = append(w.Holds, h)
 		}
@@ -171,7 +197,7 @@ func (e *explainer) holdBack(h *Hold) {
 	}
 }
 
-func (e *explainer) holdPlace(h *Hold, x *placement.Index, w *waiting, g waitingGroup) {
+func (e *explainer) holdPlace(h *Hold, w *waiting, g waitingGroup) {
 	def, ok := e.view.AppAt(e.row.App.ID, g.version)
 	if !ok {
 		h.Cause, h.Words = CauseDeployment, "their definition is no longer kept; they are replaced"
@@ -182,26 +208,61 @@ func (e *explainer) holdPlace(h *Hold, x *placement.Index, w *waiting, g waiting
 		h.Cause, h.Words = CausePlacement, fmt.Sprintf("the app's constraints cannot be used: %v; change them", err)
 		return
 	}
+	x := e.nodes()
 	if x.Len() == 0 {
 		h.Cause, h.Words = CauseNoNodes, "the cluster has no agents: join one with dcos install --role agent"
 		return
 	}
 	r := w.request(e.row, def, rules, g)
-	p := x.Explain(&r)
+	var p placement.Explanation
+	if e.help {
+		p = x.Explain(&r)
+	} else {
+		p = x.Count(&r)
+	}
 	h.Placement = &p
 	if p.Fit > 0 {
 		h.Cause, h.Words = CauseSoon, fmt.Sprintf("%s would take one; the next turn of the scheduler places it", plural(p.Fit, "node", "nodes"))
 		return
 	}
-	h.Cause = CausePlacement
-	parts := make([]string, len(p.Reasons))
-	for i, reason := range p.Reasons {
-		parts[i] = fmt.Sprintf("%d: %s", reason.Nodes, reason.Words)
+	h.Cause, h.Words = CausePlacement, refusal(&p)
+}
+
+// refusal says why no node takes one more, and the smallest change that helps.
+func refusal(p *placement.Explanation) string {
+	text := fmt.Sprintf("none of %s takes one more (%s)", plural(p.Nodes, "node", "nodes"), grouped(p.Reasons))
+	if c := p.Smallest(); c != nil {
+		text += "; to let it run: " + Advice(c)
 	}
-	h.Words = fmt.Sprintf("none of %s takes one more (%s)", plural(p.Nodes, "node", "nodes"), strings.Join(parts, "; "))
-	if p.Smallest != nil {
-		h.Words += fmt.Sprintf("; to let it run: %s (%s then)", p.Smallest.Words, plural(p.Smallest.Nodes, "node takes it", "nodes take it"))
+	return text
+}
+
+// maxReasons bounds how many reasons a sentence names; Placement has all.
+const maxReasons = 6
+
+// grouped are the reasons with the nodes that each was counted on.
+func grouped(reasons []placement.Reason) string {
+	var parts []string
+	for i, r := range reasons {
+		if i == maxReasons {
+			rest := 0
+			for _, r := range reasons[i:] {
+				rest += r.Nodes
+			}
+			parts = append(parts, fmt.Sprintf("%d: %d other reasons", rest, len(reasons)-i))
+			break
+		}
+		parts = append(parts, fmt.Sprintf("%d: %s", r.Nodes, r.Words))
 	}
+	return strings.Join(parts, "; ")
+}
+
+// Advice is a change in words, with how much it helps.
+func Advice(c *placement.Change) string {
+	if c.Kind == placement.ChangeInstances || c.Kind == placement.ChangeNode {
+		return c.Words
+	}
+	return fmt.Sprintf("%s (%s then)", c.Words, plural(c.Nodes, "node takes it", "nodes take it"))
 }
 
 // indexOf is the nodes of a view, laid out for searching.

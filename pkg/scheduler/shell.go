@@ -54,11 +54,14 @@ func NewScheduler(p state.Proposer, f state.Feed, l Leadership, log *slog.Logger
 func (s *Scheduler) Run(ctx context.Context) error {
 	for {
 		term, err := s.lead.Lead(ctx)
-		if err != nil {
-			if ctx.Err() != nil {
-				return nil
-			}
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err != nil:
 			return fmt.Errorf("wait for leadership: %w", err)
+		case term.Err() != nil: // over before it began: not again at once
+			pause(ctx, retryFeed)
+			continue
 		}
 		s.log.Info("scheduler leads")
 		for term.Err() == nil {

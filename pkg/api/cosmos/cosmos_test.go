@@ -190,7 +190,7 @@ func TestADryRunInstallsNothing(t *testing.T) {
 	before := c.View().Index()
 	var dry client.DryRun
 	post(t, h, 200, "install?dryRun=1", `{"packageName":"db"}`, &dry)
-	if !dry.DryRun || len(dry.Would) != 1 || dry.App.ID != "/db" || c.View().Index() != before {
+	if !dry.DryRun || len(dry.Apps) != 1 || dry.Apps[0].Waiting != 1 || !strings.Contains(strings.Join(dry.Would, "\n"), "no agents") || dry.App.ID != "/db" || c.View().Index() != before {
 		t.Errorf("%+v", dry)
 	}
 }

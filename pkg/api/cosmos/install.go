@@ -14,6 +14,7 @@ import (
 	"github.com/dcos-go/dcos/pkg/catalog"
 	"github.com/dcos-go/dcos/pkg/client"
 	"github.com/dcos-go/dcos/pkg/dcos"
+	"github.com/dcos-go/dcos/pkg/scheduler"
 	"github.com/dcos-go/dcos/pkg/state"
 )
 
@@ -36,11 +37,6 @@ func (s *server) install(a *answer) (any, error) {
 	if row, ok := v.App(def.ID); ok && !row.Deleting {
 		return nil, errInstalled
 	}
-	if dry {
-		shown := app.Render(&def)
-		would := fmt.Sprintf("install package %s %s as app %s with %d instances", p.Name, p.Version, def.ID, def.Instances)
-		return client.DryRun{DryRun: true, Would: []string{would}, App: &shown}, nil
-	}
 	all := state.All{}
 	if _, stale := v.Package(def.ID); stale { // its app is gone
 		all.Commands = append(all.Commands, state.RemovePackage{App: def.ID})
@@ -50,6 +46,9 @@ func (s *server) install(a *answer) (any, error) {
 		state.PutPackage{Package: dcos.Package{
 			App: def.ID, Name: p.Name, Version: p.Version, Release: p.Release, Options: a.options(), Definition: p.Definition(),
 		}})
+	if dry {
+		return s.tryInstall(v, p, &def, all)
+	}
 	switch _, err := s.State.Propose(a.r, all); {
 	case errors.Is(err, dcos.ErrConflict) && isThere(s.State.Feed.View(), def.ID):
 		return nil, errInstalled
@@ -59,6 +58,19 @@ func (s *server) install(a *answer) (any, error) {
 		return nil, err
 	}
 	return client.PackageInstalled{PackageName: p.Name, PackageVersion: p.Version, AppID: string(def.ID), PostInstallNotes: p.PostInstall}, nil
+}
+
+// tryInstall is what an installation would do.
+func (s *server) tryInstall(v state.View, p *catalog.Package, def *dcos.App, all state.All) (any, error) {
+	f, err := scheduler.Try(v, s.State.Time(), all)
+	if err != nil {
+		return nil, err
+	}
+	shown := app.Render(def)
+	would := fmt.Sprintf("install package %s %s as app %s with %d instances", p.Name, p.Version, def.ID, def.Instances)
+	out := client.DryRun{DryRun: true, Would: []string{would}, App: &shown}
+	api.Foretell(&out, f.Apps)
+	return out, nil
 }
 
 func isThere(v state.View, id dcos.AppID) bool {

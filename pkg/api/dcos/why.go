@@ -41,8 +41,8 @@ func whyRow(why scheduler.Why) client.Why {
 		}
 		if p := h.Placement; p != nil && len(out.Funnel) == 0 {
 			out.Funnel = funnelOf(p)
-			if p.Smallest != nil {
-				out.Suggest = append(out.Suggest, fmt.Sprintf("%s (then it fits on %s)", p.Smallest.Words, count(p.Smallest.Nodes, "node")))
+			for i := range p.Changes {
+				out.Suggest = append(out.Suggest, scheduler.Advice(&p.Changes[i]))
 			}
 		}
 		if h.Cause == scheduler.CauseNoNodes {

@@ -292,10 +292,11 @@ func (s *server) postBelow(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	cmd := state.RestartApp{App: id, Force: o.force}
 	if o.dryRun {
-		return s.tryOut(w, v, o, id, fmt.Sprintf("replace the %d tasks of app %s by new ones", running(v, id), row.App.ID))
+		return s.tryOut(w, v, o, id, fmt.Sprintf("replace the %d tasks of app %s by new ones", running(v, id), row.App.ID), cmd)
 	}
-	res, err := s.State.Propose(r, state.RestartApp{App: id, Force: o.force})
+	res, err := s.State.Propose(r, cmd)
 	if err != nil {
 		return gone(err, id)
 	}
@@ -335,12 +336,12 @@ func (s *server) deleteBelow(w http.ResponseWriter, r *http.Request) error {
 	if _, err := shown(v, id); err != nil {
 		return err
 	}
-	if o.dryRun {
-		return s.tryOut(w, v, o, id, fmt.Sprintf("delete app %s and end its %d tasks", id, running(v, id)))
-	}
 	var cmd state.Command = state.DeleteApp{App: id, Force: o.force}
 	if _, ok := v.Package(id); ok { // the package goes with its app
 		cmd = state.All{Commands: []state.Command{cmd, state.RemovePackage{App: id}}}
+	}
+	if o.dryRun {
+		return s.tryOut(w, v, o, id, fmt.Sprintf("delete app %s and end its %d tasks", id, running(v, id)), cmd)
 	}
 	res, err := s.State.Propose(r, cmd)
 	if err != nil {

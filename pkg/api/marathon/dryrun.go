@@ -9,6 +9,7 @@ import (
 	"github.com/dcos-go/dcos/pkg/client"
 	"github.com/dcos-go/dcos/pkg/dcos"
 	"github.com/dcos-go/dcos/pkg/placement"
+	"github.com/dcos-go/dcos/pkg/scheduler"
 	"github.com/dcos-go/dcos/pkg/state"
 )
 
@@ -16,27 +17,41 @@ import (
 // the error that the change itself would give.
 func (s *server) dryRun(w http.ResponseWriter, v state.View, o options, puts []state.PutApp) error {
 	out := client.DryRun{DryRun: true, Would: []string{}}
-	for _, p := range puts {
+	cmds := make([]state.Command, len(puts))
+	for i, p := range puts {
 		if err := locked(v, p.App.ID, o.force); err != nil {
 			return err
 		}
 		out.Would = append(out.Would, effect(v, &p.App))
+		cmds[i] = p
+	}
+	f, err := scheduler.Try(v, s.State.Time(), cmds...)
+	if err != nil {
+		return err
 	}
 	if len(puts) == 1 {
-		shown := app.Render(&puts[0].App)
+		a := puts[0].App
+		shown := app.Render(&a)
 		out.App = &shown
-		forecast(v, &puts[0].App, &out)
+		forecast(v, &a, &out)
 	}
+	api.Foretell(&out, f.Apps)
 	api.WriteJSON(w, http.StatusOK, out)
 	return nil
 }
 
 // tryOut answers a dry run of an act on one app.
-func (s *server) tryOut(w http.ResponseWriter, v state.View, o options, id dcos.AppID, would string) error {
+func (s *server) tryOut(w http.ResponseWriter, v state.View, o options, id dcos.AppID, would string, cmd state.Command) error {
 	if err := locked(v, id, o.force); err != nil {
 		return err
 	}
-	api.WriteJSON(w, http.StatusOK, client.DryRun{DryRun: true, Would: []string{would}})
+	f, err := scheduler.Try(v, s.State.Time(), cmd)
+	if err != nil {
+		return err
+	}
+	out := client.DryRun{DryRun: true, Would: []string{would}}
+	api.Foretell(&out, f.Apps)
+	api.WriteJSON(w, http.StatusOK, out)
 	return nil
 }
 
@@ -81,17 +96,9 @@ func forecast(v state.View, a *dcos.App, out *client.DryRun) {
 		}
 	}
 	req := placement.NewRequest(a, rules)
-	e := x.Explain(&req)
+	e := x.Count(&req)
 	out.Nodes, out.Fits = e.Nodes, e.Fit
 	if e.Fit > 0 {
 		out.Would = append(out.Would, fmt.Sprintf("one instance fits on %d of %d nodes right now", e.Fit, e.Nodes))
-		return
-	}
-	out.Would = append(out.Would, fmt.Sprintf("one instance fits on none of %d nodes right now", e.Nodes))
-	for _, why := range e.Reasons {
-		out.Would = append(out.Would, fmt.Sprintf("%d of them: %s", why.Nodes, why.Words))
-	}
-	if e.Smallest != nil {
-		out.Would = append(out.Would, "smallest change that lets it run: "+e.Smallest.Words)
 	}
 }

@@ -73,13 +73,14 @@ func (s *server) queue(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	now, out := s.State.Time(), []client.QueueEntry{}
+	explainer := scheduler.NewExplainer(v, now) // one layout of the nodes for all that wait
 	for id, n := range v.WaitingApps() {
 		row, err := shown(v, id)
 		if err != nil {
 			continue
 		}
 		entry := client.QueueEntry{App: app.Render(row.App), Count: n, Role: "*", Since: since(v, id), Delay: delayOf(row, now)}
-		why, err := scheduler.Explain(v, id, now)
+		why, err := explainer.Count(id)
 		if err != nil {
 			return fmt.Errorf("explain why %s waits: %w", id, err)
 		}
