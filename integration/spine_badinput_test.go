@@ -133,6 +133,7 @@ func (d *dev) badRequests(t *testing.T) {
 		{"bad pattern", "POST", "/v2/apps", app(`"constraints":[["hostname","LIKE","("]]`), 422, "constraints"},
 		{"not supported", "POST", "/v2/apps", app(`"container":{"type":"MESOS","volumes":[{"containerPath":"/x","hostPath":"/","mode":"RW"}]}`), 422, "not supported yet"},
 		{"bad image", "POST", "/v2/apps", app(`"container":{"type":"DOCKER","docker":{"image":"UPPER case::"}}`), 422, "image"},
+		{"image whose last part is dots", "POST", "/v2/apps", app(`"container":{"type":"DOCKER","docker":{"image":"localhost:5000/..:x"}}`), 422, "image"},
 		{"image that climbs", "POST", "/v2/apps", app(`"container":{"type":"DOCKER","docker":{"image":"../../etc/passwd"}}`), 422, "image"},
 		{"redirect", "DELETE", "/v2/apps", ``, 404, "/v2/apps"},
 		{"exists", "POST", "/v2/apps", `{"id":"/good","cmd":"sleep 2"}`, 409, "already exists"},

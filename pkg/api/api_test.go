@@ -99,6 +99,7 @@ func TestNoHandlerRunsBeforeItsPermission(t *testing.T) {
 		{"PUT", "/things/a/b", "nobody", "x", 403, "denied"},
 		{"PUT", "/things/a/b", "admin", "xyz", 200, "put a/b3"},
 		{"PUT", "//things//a", "admin", "", 200, "put a0"},
+		{"GET", "//things/..%2fme", "admin", "", 405, "method_not_allowed"}, // an encoded slash makes no other path
 		{"DELETE", "/things/a", "admin", "", 405, "method_not_allowed"},
 		{"GET", "/nope", "admin", "", 404, "not_found"},
 		{"PUT", "/things", "admin", "", 404, "not_found"}, // no redirect to /things/, which is the same here

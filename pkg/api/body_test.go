@@ -3,6 +3,8 @@ package api
 import (
 	"bufio"
 	"context"
+	"errors"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -28,17 +30,28 @@ func (l oneConn) Accept() (net.Conn, error) {
 func (l oneConn) Close() error   { close(l.conns); return nil }
 func (l oneConn) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)} }
 
+// serveOne is a client's end of a connection to a server of its own.
+func serveOne(t *testing.T) (near net.Conn, stop func()) {
+	t.Helper()
+	near, far := net.Pipe()
+	l := oneConn{make(chan net.Conn, 1)}
+	l.conns <- far
+	ctx, cancel := context.WithCancel(t.Context())
+	served := make(chan error, 1)
+	go func() { served <- Serve(ctx, l, server(t, leader{leads: true}), false, slog.New(slog.DiscardHandler)) }()
+	return near, func() {
+		_ = near.Close() // again is no harm
+		cancel()
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 func TestABodyThatTricklesInIsRefusedAfterAMinute(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		near, far := net.Pipe()
-		defer func() { _ = near.Close() }()
-		l := oneConn{make(chan net.Conn, 1)}
-		l.conns <- far
-		ctx, cancel := context.WithCancel(t.Context())
-		served := make(chan error, 1)
-		go func() { served <- Serve(ctx, l, server(t, leader{leads: true}), false, slog.New(slog.DiscardHandler)) }()
-
+		near, stop := serveOne(t)
 		start := time.Now()
 		var trickle sync.WaitGroup
 		trickle.Go(func() { // one byte every ten seconds: never silent, never done
@@ -58,9 +71,38 @@ func TestABodyThatTricklesInIsRefusedAfterAMinute(t *testing.T) {
 		}
 		_ = near.Close()
 		trickle.Wait()
-		cancel()
-		if err := <-served; err != nil {
-			t.Error(err)
-		}
+		stop()
 	})
+}
+
+func TestAStrangersBodyHoldsNoConnection(t *testing.T) {
+	t.Parallel()
+	for _, head := range []string{
+		"PUT /things/a HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n", // nobody knows who asks
+		"PUT /nope HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n",     // and here nobody would answer
+		"POST /things/a HTTP/1.1\r\nHost: x\r\nAuthorization: admin\r\nTransfer-Encoding: chunked\r\n\r\n",
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			near, stop := serveOne(t)
+			start := time.Now()
+			if _, err := near.Write([]byte(head)); err != nil {
+				t.Fatal(err)
+			}
+			from := bufio.NewReader(near)
+			res, err := http.ReadResponse(from, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := io.Copy(io.Discard, res.Body); err != nil {
+				t.Error(err)
+			}
+			if _, err := from.ReadByte(); !errors.Is(err, io.EOF) || res.StatusCode < 400 {
+				t.Errorf("%q: status %d and then %v, want a refusal and the end of the connection", head, res.StatusCode, err)
+			}
+			if took := time.Since(start); took > bodyTimeout {
+				t.Errorf("%q held the connection for %s", head, took)
+			}
+			stop()
+		})
+	}
 }

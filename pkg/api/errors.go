@@ -31,7 +31,7 @@ var kinds = []struct {
 	{ErrTooLarge, http.StatusRequestEntityTooLarge, "too_large", "send a smaller document"},
 	{ErrSlow, http.StatusRequestTimeout, "too_slow", "send the whole document within a minute"},
 	{ErrMethod, http.StatusMethodNotAllowed, "method_not_allowed", "see the Allow header"},
-	{ErrNoRoute, http.StatusNotFound, "not_found", "check the path; the API is described under docs/api"},
+	{ErrNoRoute, http.StatusNotFound, "not_found", "check the path"},
 	{dcos.ErrUnauthenticated, http.StatusUnauthorized, "unauthenticated", "log in (dcos auth login) and send the token"},
 	{dcos.ErrDenied, http.StatusForbidden, "denied", "ask an administrator for the permission named"},
 	{dcos.ErrNotFound, http.StatusNotFound, "not_found", ""},

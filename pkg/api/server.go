@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"path"
+	"net/url"
 	"runtime/debug"
 	"strings"
 	"time"
@@ -100,22 +100,57 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.c.Log.Debug("request", "method", r.Method, "path", r.URL.Path, "status", rec.status, "took", time.Since(start))
 	}()
 	w.Header().Set("X-Content-Type-Options", "nosniff")
+	if r.ContentLength != 0 {
+		// A body must come in time, whoever sends it: before an early answer the
+		// server reads what is left of it. The next request has its own deadline.
+		if err := setReadDeadline(w, start.Add(bodyTimeout)); err != nil {
+			WriteProblem(rec, r, err)
+			return
+		}
+	}
 	cleanPath(r)
 	// Anything but a row's own function is the mux's answer: not found, another
 	// method, or a redirect to a spelling that cleanPath would undo.
 	h, pattern := s.mux.Handler(r)
 	if _, row := h.(http.HandlerFunc); pattern == "" || !row {
+		dropBody(rec, r)
 		WriteProblem(rec, r, s.noRoute(rec, r))
 		return
 	}
 	s.mux.ServeHTTP(rec, r)
 }
 
+func setReadDeadline(w http.ResponseWriter, at time.Time) error {
+	if err := http.NewResponseController(w).SetReadDeadline(at); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return fmt.Errorf("set read deadline: %w", err)
+	}
+	return nil
+}
+
+// dropBody ends the connection after the answer instead of waiting for a body
+// that nobody will read: strangers hold no connection with it.
+func dropBody(w http.ResponseWriter, r *http.Request) {
+	if r.ContentLength != 0 {
+		w.Header().Set("Connection", "close")
+	}
+}
+
 // cleanPath folds double slashes, which DC/OS' command line sends, and drops
-// the trailing one, so that a route has one spelling in the table.
+// the trailing one, so that a route has one spelling in the table. It works on
+// the path as it was sent: an encoded slash or dot stays what it is.
 func cleanPath(r *http.Request) {
-	if p := r.URL.Path; strings.Contains(p, "//") || (len(p) > 1 && strings.HasSuffix(p, "/")) {
-		r.URL.Path, r.URL.RawPath = path.Clean("/"+p), ""
+	p := r.URL.EscapedPath()
+	if !strings.Contains(p, "//") && (len(p) == 1 || !strings.HasSuffix(p, "/")) {
+		return
+	}
+	for strings.Contains(p, "//") {
+		p = strings.ReplaceAll(p, "//", "/")
+	}
+	if len(p) > 1 {
+		p = strings.TrimSuffix(p, "/")
+	}
+	if u, err := url.ParseRequestURI(p); err == nil {
+		r.URL.Path, r.URL.RawPath = u.Path, u.RawPath
 	}
 }
 
@@ -148,6 +183,7 @@ func (s *Server) run(w http.ResponseWriter, r *http.Request, row *entry) error {
 	if row.Access != Public {
 		p, err := s.c.Auth.Authenticate(r)
 		if err != nil {
+			dropBody(w, r)
 			return err
 		}
 		if row.Access == Permitted {
@@ -165,10 +201,9 @@ func (s *Server) run(w http.ResponseWriter, r *http.Request, row *entry) error {
 		return fmt.Errorf("%w: %d bytes, expected at most %d", ErrTooLarge, r.ContentLength, limit)
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, limit)
-	if r.ContentLength != 0 && !row.Stream {
-		// A body must come in time; the next request has its own deadline.
-		if err := http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout)); err != nil && !errors.Is(err, http.ErrNotSupported) {
-			return fmt.Errorf("set read deadline: %w", err)
+	if row.Stream { // its client may be silent for as long as it listens
+		if err := setReadDeadline(w, time.Time{}); err != nil {
+			return err
 		}
 	}
 	if row.Place == LeaderOnly && s.c.Leader != nil && !s.c.Leader.Leads() {

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -93,14 +94,21 @@ func (d *draft) image(path string, v any) string {
 		d.schema(path, "error.minLength")
 	case len(s) > maxImage:
 		d.schema(path, "error.maxLength")
-	case slices.ContainsFunc(strings.Split(s, "/"), func(part string) bool { return part == "" || strings.Trim(part, ".") == "" }):
-		d.rule(path, "%q is not an image name like \"redis:8\" or \"registry/name@sha256:...\": it has a part that is empty or dots alone", s)
 	default:
-		if _, err := name.ParseReference(s, name.WeakValidation); err != nil {
+		ref, err := name.ParseReference(s, name.WeakValidation)
+		if err == nil && (hasDotPart(s) || hasDotPart(ref.Context().Name())) {
+			err = errors.New("it has a part that is empty or dots alone")
+		}
+		if err != nil {
 			d.rule(path, "%q is not an image name like \"redis:8\" or \"registry/name@sha256:...\": %v", s, err)
 		}
 	}
 	return s
+}
+
+// hasDotPart finds a part that would mean another place in a registry's paths.
+func hasDotPart(name string) bool {
+	return slices.ContainsFunc(strings.Split(name, "/"), func(part string) bool { return strings.Trim(part, ".") == "" })
 }
 
 func (d *draft) networks(path string, v any) {

@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -34,7 +35,7 @@ func installCommand(e *Env) *cobra.Command {
 	c.Flags().StringArrayVar(&set, "set", nil, "configuration key as name=value, e.g. --set api_port=443; repeatable")
 	c.Flags().DurationVar(&o.Wait, "wait", 90*time.Second, "how long to wait until the machine is healthy")
 	c.RunE = func(cmd *cobra.Command, _ []string) error {
-		if o.Role == "" {
+		if !slices.Contains([]string{"master", "agent", "both"}, o.Role) {
 			return usagef("give --role master, --role agent or --role both")
 		}
 		if err := readToken(e, &o, tokenFile); err != nil {

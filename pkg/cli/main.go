@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -153,6 +154,9 @@ func between(least, most int) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if len(args) < least || most >= 0 && len(args) > most {
 			return usagef("got %d arguments, expected: %s", len(args), cmd.UseLine())
+		}
+		if slices.Contains(args, "") {
+			return usagef("got an empty argument, expected: %s", cmd.UseLine())
 		}
 		return nil
 	}

@@ -185,9 +185,9 @@ func (e Exit) String() string {
 	}
 	switch e.Code {
 	case 126:
-		return "exited with code 126: a shell says so of a command that it may not execute; its stderr names it (dcos task log TASK stderr)"
+		return "exited with code 126: usually a command that may not be executed; the task's stderr names it (dcos task log TASK stderr)"
 	case 127:
-		return "exited with code 127: a shell says so of a command that it does not find; its stderr names it (dcos task log TASK stderr)"
+		return "exited with code 127: usually a command that was not found; the task's stderr names it (dcos task log TASK stderr)"
 	}
 	return fmt.Sprintf("exited with code %d", e.Code)
 }

@@ -16,8 +16,11 @@ import (
 // refused with the pid of the first. The kernel frees the lock when the process
 // ends, however it ends.
 func lockDir(dir string) (release func(), err error) {
+	if dir == "" {
+		return nil, fmt.Errorf("%w: the data directory is empty: give --data-dir DIR", dcos.ErrInvalid)
+	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("make data directory: %w", err)
+		return nil, fmt.Errorf("make data directory: %w: give another --data-dir, or make it writable for this user", err)
 	}
 	path := filepath.Join(dir, "lock")
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)

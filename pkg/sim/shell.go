@@ -91,6 +91,9 @@ func Command(ctx context.Context, self, args []string, out io.Writer) error {
 	if flags.NArg() > 0 {
 		return fmt.Errorf("sim: unexpected argument %q", flags.Arg(0))
 	}
+	if o.Seeds < 1 || o.Jobs < 1 {
+		return fmt.Errorf("sim: --seeds %d and --jobs %d: give at least 1 of each", o.Seeds, o.Jobs)
+	}
 	o.Length = time.Duration(minutes * float64(time.Minute))
 	if o.Length < Least {
 		return fmt.Errorf("sim: %v minutes are too few, a run takes at least %v", minutes, Least)
