@@ -113,7 +113,7 @@ func (c *cluster) forget(t *testing.T, h *hosts.Host) {
 			nodes, err := api.Nodes(ctx, client.Query{})
 			for _, n := range nodes.Items {
 				if n.IP == h.IP() {
-					err = errors.Join(err, api.RemoveNode(ctx, n.ID))
+					err = errors.Join(err, api.RemoveNode(ctx, n.ID, false))
 				}
 			}
 			return err

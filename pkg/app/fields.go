@@ -67,6 +67,7 @@ var handlers = map[string]handler{
 	"taskKillGracePeriodSeconds": (*draft).killGrace,
 	"upgradeStrategy":            (*draft).upgrade,
 	"unreachableStrategy":        (*draft).unreachable,
+	"fence":                      (*draft).fence,
 	"killSelection":              (*draft).killSelection,
 }
 
@@ -280,9 +281,7 @@ func (d *draft) upgrade(path string, v any) {
 func (d *draft) unreachable(path string, v any) {
 	d.app.Unreachable = dcos.Unreachable{}
 	if s, isText := v.(string); isText {
-		if s == "disabled" {
-			d.unsupported(path, "only inactiveAfterSeconds 0 with expungeAfterSeconds 0 is")
-		} else {
+		if d.app.Unreachable.Disabled = s == "disabled"; s != "disabled" {
 			d.schema(path, "error.unknown.enum.literal")
 		}
 		return
@@ -298,11 +297,23 @@ func (d *draft) unreachable(path string, v any) {
 			seconds[i], _ = d.whole(path+"/"+name, v, maxSeconds)
 		}
 	}
-	switch {
-	case seconds[0] > seconds[1]:
+	if seconds[0] > seconds[1] {
 		d.rule(path, "inactiveAfterSeconds must not be more than expungeAfterSeconds")
-	case seconds[1] > 0:
-		d.unsupported(path, "only inactiveAfterSeconds 0 with expungeAfterSeconds 0 is")
+	}
+	d.app.Unreachable = dcos.Unreachable{InactiveSeconds: seconds[0], ExpungeSeconds: seconds[1]}
+}
+
+// fence is not Marathon's: it says what keeps an instance from running twice.
+func (d *draft) fence(path string, v any) {
+	s, ok := d.text(path, v)
+	switch {
+	case !ok:
+	case s == "none":
+		d.app.Fence = dcos.FenceNone
+	case s == "lease":
+		d.app.Fence = dcos.FenceLease
+	default:
+		d.schema(path, "error.unknown.enum.literal")
 	}
 }
 

@@ -123,6 +123,10 @@ func (d *draft) finish() (dcos.App, error) {
 	}
 	d.settlePorts()
 	d.settleSingleInstance()
+	if d.app.Fence != dcos.FenceNone && d.given["fence"] && !d.given["upgradeStrategy"] && d.app.Upgrade == defaults().Upgrade {
+		// As Marathon's for apps with volumes: the old one ends first.
+		d.app.Upgrade = dcos.Upgrade{MinHealth: 0.5}
+	}
 	d.check()
 	if err := d.err(); err != nil {
 		return dcos.App{}, err

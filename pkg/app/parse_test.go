@@ -161,6 +161,38 @@ func wantFault(t *testing.T, err error, parse bool, path, rule string) {
 	t.Errorf("got %+v, want %s: %s (parse %v)", bad, path, rule, parse)
 }
 
+func TestParseTakesUnreachableStrategyAndFence(t *testing.T) {
+	t.Parallel()
+	half, full := dcos.Upgrade{MinHealth: 0.5}, dcos.Upgrade{MinHealth: 1, MaxOver: 1}
+	for _, tt := range []struct {
+		fields  string
+		want    dcos.Unreachable
+		fence   dcos.Fence
+		upgrade dcos.Upgrade
+	}{
+		{`"unreachableStrategy":"disabled"`, dcos.Unreachable{Disabled: true}, dcos.FenceNone, full},
+		{`"unreachableStrategy":{"inactiveAfterSeconds":1,"expungeAfterSeconds":2}`, dcos.Unreachable{InactiveSeconds: 1, ExpungeSeconds: 2}, dcos.FenceNone, full},
+		{`"unreachableStrategy":{"expungeAfterSeconds":2}`, dcos.Unreachable{ExpungeSeconds: 2}, dcos.FenceNone, full},
+		{`"unreachableStrategy":null,"fence":"none"`, dcos.Unreachable{}, dcos.FenceNone, full},
+		{`"fence":"lease"`, dcos.Unreachable{}, dcos.FenceLease, half},
+		{`"fence":"lease","labels":{"MARATHON_SINGLE_INSTANCE_APP":"true"}`, dcos.Unreachable{}, dcos.FenceLease, dcos.Upgrade{}},
+		{`"fence":"lease","upgradeStrategy":{"minimumHealthCapacity":1,"maximumOverCapacity":1}`, dcos.Unreachable{}, dcos.FenceLease, full},
+	} {
+		a, err := app.Parse([]byte(`{"id":"a","cmd":"sleep 1",` + tt.fields + `}`))
+		if err != nil || a.Unreachable != tt.want || a.Fence != tt.fence || a.Upgrade != tt.upgrade {
+			t.Errorf("%s: %+v %v %+v, error %v", tt.fields, a.Unreachable, a.Fence, a.Upgrade, err)
+		}
+	}
+	for _, bad := range []string{
+		`"unreachableStrategy":{"inactiveAfterSeconds":3,"expungeAfterSeconds":2}`, `"unreachableStrategy":"enabled"`,
+		`"unreachableStrategy":{"inactiveAfterSeconds":-1}`, `"unreachableStrategy":{"after":1}`, `"fence":"yes"`, `"fence":true`,
+	} {
+		if _, err := app.Parse([]byte(`{"id":"a","cmd":"sleep 1",` + bad + `}`)); !errors.Is(err, dcos.ErrInvalid) {
+			t.Errorf("%s: error %v, want it refused", bad, err)
+		}
+	}
+}
+
 func TestParseNamesWhatIsNotSupportedYetAndTakesItsNeutralValue(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct{ field, refused, neutral string }{
@@ -180,8 +212,6 @@ func TestParseNamesWhatIsNotSupportedYetAndTakesItsNeutralValue(t *testing.T) {
 		{"executor", `"/opt/x"`, `"//cmd"`},
 		{"role", `"dev"`, `"*"`},
 		{"acceptedResourceRoles", `["slave_public"]`, `["*"]`},
-		{"unreachableStrategy", `"disabled"`, `{"inactiveAfterSeconds":0,"expungeAfterSeconds":0}`},
-		{"unreachableStrategy", `{"inactiveAfterSeconds":1,"expungeAfterSeconds":2}`, "null"},
 		{"networks", `[{"mode":"container/bridge"}]`, `[{"mode":"host"}]`},
 		{"networks", `[{"name":"dcos"}]`, `[]`},
 		{"container", `{"type":"MESOS","volumes":[{"containerPath":"a"}]}`, `{"type":"MESOS","volumes":[],"portMappings":[],"docker":null}`},

@@ -21,37 +21,44 @@ const (
 // deployment's target that only come further on their way change nothing
 // until so many of them have come to run.
 func Reconcile(v state.View, row *state.AppRow, now dcos.Time) (cmds []state.Command, wake dcos.Time, left int) {
-	c := takeCensus(v, row)
+	c := takeCensus(v, row, now)
+	c.giveUp()
 	switch {
 	case row.Deleting:
 		c.delete()
+	case c.overdue():
 	default:
 		c.deploy()
 		if c.waiting > 0 && row.Backoff.Until > now {
-			wake = row.Backoff.Until
+			c.wakeAt(row.Backoff.Until)
 		}
 	}
-	return c.cmds, wake, c.left
+	return c.cmds, c.wake, c.left
 }
 
 // census is an app's instances, sorted by what matters for the next move.
 type census struct {
 	view state.View
 	row  *state.AppRow
+	now  dcos.Time
 
-	members []member // instances that are to go on
+	members []member // instances that are to go on and count
 	leaving int      // live tasks whose instance ends with them
 	waiting int
-	live    int // placed and not ended, whatever is wanted of them
-	left    int // to come to run before a scale step is done
+	live    int          // placed and not ended, whatever is wanted of them
+	left    int          // to come to run before a scale step is done
+	moving  int          // members that are to go on elsewhere
+	lost    []*dcos.Task // unreachable, and given up now
 
 	cmds []state.Command
+	wake dcos.Time
 }
 
 // member is one instance that is to go on.
 type member struct {
 	task    *dcos.Task
 	current bool // runs the configuration that the app has now
+	moving  bool // its node is being drained
 }
 
 // ended says that the instance has no task at present.
@@ -65,12 +72,15 @@ func (m member) running() bool {
 	return m.task.State == dcos.TaskRunning && m.task.Goal == dcos.GoalRun
 }
 
-func takeCensus(v state.View, row *state.AppRow) *census {
-	c := &census{view: v, row: row}
+func takeCensus(v state.View, row *state.AppRow, now dcos.Time) *census {
+	c := &census{view: v, row: row, now: now}
 	known := map[dcos.Version]bool{row.App.Version: true}
 	for t := range v.TasksOf(row.App.ID) {
 		if t.Live() {
 			c.live++
+		}
+		if t.Unreachable != 0 && c.inactive(t) {
+			continue
 		}
 		if t.Final {
 			if !t.State.Terminal() {
@@ -87,7 +97,11 @@ func takeCensus(v state.View, row *state.AppRow) *census {
 			current = found && def.LastConfigChange == row.App.LastConfigChange
 			known[t.Version] = current
 		}
-		c.members = append(c.members, member{t, current})
+		m := member{task: t, current: current, moving: c.drained(t)}
+		if m.moving {
+			c.moving++
+		}
+		c.members = append(c.members, m)
 	}
 	return c
 }
@@ -108,7 +122,11 @@ func (c *census) delete() {
 func (c *census) deploy() {
 	d, deploying := c.view.DeploymentOf(c.row.App.ID)
 	if !deploying {
-		c.scale(c.row.App.Version)
+		if c.moving > 0 {
+			c.replace(func(m member) bool { return !m.moving }, "moved: its node is being drained")
+		} else {
+			c.scale(c.row.App.Version)
+		}
 		return
 	}
 	step := d.Step
@@ -125,7 +143,7 @@ func (c *census) deploy() {
 		c.scale(d.Target)
 		done = c.scaled(d)
 	case dcos.ActionRestart:
-		c.roll()
+		c.replace(func(m member) bool { return m.current && !m.moving }, "replaced by the new version")
 		done = c.rolled()
 	default: // a stop of an app that is not being deleted any more, or past the end
 		c.scale(c.row.App.Version)
@@ -155,7 +173,12 @@ func (c *census) scale(deploying dcos.Version) {
 		return
 	}
 	c.retry(c.members, deploying)
-	c.add(wanted - len(c.members))
+	_, most := shares(c.row.App)
+	if c.row.App.Fence != dcos.FenceNone {
+		most = wanted
+	}
+	// What is ending takes up room until it has ended.
+	c.add(min(wanted, most-c.leaving) - len(c.members))
 }
 
 // scaled says that a scale step has reached its goal.

@@ -33,6 +33,9 @@ func Render(a *dcos.App) client.App {
 	if a.KillSelection == dcos.OldestFirst {
 		out.KillSelection = "OLDEST_FIRST"
 	}
+	if a.Fence == dcos.FenceLease {
+		out.Fence = "lease"
+	}
 	if out.Labels == nil {
 		out.Labels = map[string]string{}
 	}

@@ -17,16 +17,17 @@ func shares(a *dcos.App) (minHealthy, maxCap int) {
 	return int((n*least + million - 1) / million), int(n * (million + over) / million)
 }
 
-// roll replaces instances of earlier configurations by instances of the
-// present one, as far as the upgrade strategy allows right now (marathon-api
-// section 4.4, as a function of what is there instead of a sequence of events,
-// so that any leader goes on where another stopped).
-func (c *census) roll() {
+// replace puts other instances in the place of those that are not to stay (of
+// earlier configurations, on nodes that are being drained), as far as the
+// upgrade strategy allows right now (marathon-api section 4.4, as a function of
+// what is there instead of a sequence of events, so that any leader goes on
+// where another stopped).
+func (c *census) replace(stays func(member) bool, why string) {
 	wanted := int(c.row.App.Instances)
 	var fresh, old, over []member
 	for _, m := range c.members {
 		switch {
-		case m.current:
+		case stays(m):
 			fresh = append(fresh, m)
 		case m.task.Live() && !m.dying():
 			old = append(old, m)
@@ -47,18 +48,24 @@ func (c *census) roll() {
 		}
 	}
 	if minHealthy == maxCap && len(old)+running >= maxCap {
-		maxCap++ // no room to move: Marathon goes over by one
+		// No room to move: Marathon goes over by one, or, for those that must
+		// not run twice, below by one.
+		if c.row.App.Fence == dcos.FenceNone {
+			maxCap++
+		} else {
+			minHealthy--
+		}
 	}
 	kill := max(0, len(old)+running-minHealthy, len(old)-wanted)
 	kill = min(kill, len(old))
 	slices.SortStableFunc(old, c.killOrder)
-	c.stop(append(over, old[:kill]...), "replaced by the new version")
+	c.stop(append(over, old[:kill]...), why)
 
 	// Whatever may still run takes up room, also what has just been told to
 	// stop.
 	room := maxCap - c.leaving
 	for _, m := range c.members {
-		if m.task.Live() || m.current && !m.ended() {
+		if m.task.Live() || stays(m) && !m.ended() {
 			room--
 		}
 	}
@@ -74,7 +81,7 @@ func (c *census) rolled() bool {
 		return false
 	}
 	for _, m := range c.members {
-		if !m.current || !m.running() {
+		if !m.current || !m.running() || m.moving {
 			return false
 		}
 	}
@@ -153,7 +160,7 @@ func (c *census) weight(m member) int {
 		return 0
 	case m.task.State == dcos.TaskWaiting:
 		return 1
-	case !c.reachable(m.task):
+	case m.moving || !c.reachable(m.task):
 		return 2
 	case m.task.State == dcos.TaskStarting:
 		return 4

@@ -244,3 +244,200 @@ func TestALargeStopIsCutIntoCommandsThatFit(t *testing.T) {
 		}
 	}
 }
+
+// drainOf sets or ends the drain of a node.
+func (w *world) drain(node string, deadline dcos.Time) {
+	w.must(state.DrainNode{Node: dcos.NodeID(node), Deadline: deadline})
+}
+
+func (w *world) on(node string) (n int) {
+	for range w.store.View().TasksOn(dcos.NodeID(node)) {
+		n++
+	}
+	return n
+}
+
+func TestADrainMovesInstancesWithinTheUpgradeStrategy(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name        string
+		change      func(*dcos.App)
+		least, most int // running, and altogether, while it moves
+	}{
+		{"default: another one runs first", nil, 4, 5},
+		{"half may be missing: it ends first", func(a *dcos.App) { a.Upgrade = dcos.Upgrade{MinHealth: 0.5} }, 2, 4},
+		{"no room either way: over by one", func(a *dcos.App) { a.Upgrade = dcos.Upgrade{MinHealth: 1} }, 4, 5},
+		{"fenced: below by one", func(a *dcos.App) { a.Fence, a.Upgrade = dcos.FenceLease, dcos.Upgrade{MinHealth: 1} }, 3, 4},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, 4)
+			change := tt.change
+			if change == nil {
+				change = func(*dcos.App) {}
+			}
+			w.define(4, 1, change)
+			w.settle()
+			node := string(w.live()[0].Node)
+			w.drain(node, 0)
+			for range 100 {
+				w.reconcile()
+				if c := w.look(); c.running < tt.least || c.all > max(tt.most, 4+w.on(node)) {
+					t.Fatalf("while it moves %d run, want at least %d; %d there, want at most %d", c.running, tt.least, c.all, tt.most)
+				}
+				w.place(1000)
+				for _, k := range w.live() { // one thing at a time
+					switch {
+					case k.Goal == dcos.GoalStop:
+						w.report(k, dcos.TaskKilled)
+					case k.State != dcos.TaskRunning:
+						w.report(k, dcos.TaskRunning)
+					default:
+						continue
+					}
+					break
+				}
+				if w.on(node) == 0 && w.done() {
+					return
+				}
+			}
+			t.Fatalf("%d tasks are still on the drained node: %+v", w.on(node), w.look())
+		})
+	}
+}
+
+func TestADrainsDeadlineStopsWhatFindsNoOtherPlace(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 1)
+	w.define(2, 1)
+	w.settle()
+	w.drain("node-0", w.now+60_000)
+	if wake := w.reconcile(); wake == 0 || w.on("node-0") != 2 {
+		t.Fatalf("the drain with no other node: wake %d, %d tasks left, want both to stay until the deadline", wake, w.on("node-0"))
+	}
+	w.now += 60_000
+	w.reconcile()
+	for _, k := range w.live() {
+		if k.Goal != dcos.GoalStop {
+			t.Errorf("task %s goes on after the deadline", k.ID)
+		}
+	}
+	w.work()
+	w.reconcile()
+	if c := w.look(); c.waiting != 2 {
+		t.Errorf("%d instances wait for another place, want 2", c.waiting)
+	}
+	w.must(state.ActivateNode{Node: "node-0"})
+	w.settle()
+}
+
+func TestUnreachableTasksCountAreReplacedAndGivenUpAsMarathonSays(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 3)
+	w.define(1, 1, func(a *dcos.App) { a.Unreachable = dcos.Unreachable{InactiveSeconds: 100, ExpungeSeconds: 300} })
+	w.settle()
+	old := w.live()[0]
+	lose := func() {
+		w.must(state.SetNodeState{Node: old.Node, Boot: "boot-1", State: dcos.NodeLost})
+	}
+	lose()
+	at := w.now
+	if wake := w.reconcile(); wake != at+100_000 || len(w.live()) != 1 {
+		t.Fatalf("while it counts: wake after %d ms, %d tasks, want 100000 and no other task", wake-at, len(w.live()))
+	}
+	w.now = at + 100_000
+	if wake := w.reconcile(); wake != at+300_000 {
+		t.Fatalf("when it is inactive: wake after %d ms, want 300000", wake-at)
+	}
+	w.place(10)
+	w.work()
+	if got, _ := w.store.View().Task(old.ID); len(w.live()) != 2 || !got.Live() {
+		t.Fatalf("an inactive task must stay beside its replacement: %d live", len(w.live()))
+	}
+	// Back before it is given up: both count, and the youngest goes.
+	n, _ := w.store.View().Node(old.Node)
+	back := *n
+	w.must(state.PutNode{Node: back})
+	w.settle()
+	if got, ok := w.store.View().Task(old.ID); !ok || got.State != dcos.TaskRunning || len(w.live()) != 1 {
+		t.Fatalf("the original is %+v with %d live, want it to run and its replacement to be stopped", got, len(w.live()))
+	}
+	// Not back: given up, and forgotten as an instance since another is there.
+	lose()
+	at = w.now
+	w.now = at + 100_000
+	w.reconcile()
+	w.place(10)
+	w.work()
+	w.now = at + 300_000
+	w.settle()
+	if got, ok := w.store.View().Task(old.ID); ok && got.State != dcos.TaskLost || len(w.live()) != 1 {
+		t.Fatalf("given up, it is %+v with %d live", got, len(w.live()))
+	}
+}
+
+func TestUnreachableTaskIsGivenUpAndReplacedAtOnceWhenBothTimesAreTheSame(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 3)
+	w.define(1, 1, func(a *dcos.App) { a.Unreachable = dcos.Unreachable{InactiveSeconds: 60, ExpungeSeconds: 60} })
+	w.settle()
+	old := w.live()[0]
+	w.must(state.SetNodeState{Node: old.Node, Boot: "boot-1", State: dcos.NodeLost})
+	w.now += 59_000
+	w.reconcile()
+	if len(w.live()) != 1 || w.look().waiting != 0 {
+		t.Fatal("replaced before its time")
+	}
+	w.now += 1_000
+	w.reconcile()
+	if c := w.look(); c.waiting != 1 || len(w.live()) != 0 {
+		t.Fatalf("%+v, want the next attempt of the same instance to wait", c)
+	}
+	w.settle()
+	if k := w.live()[0]; k.Ordinal != old.Ordinal || k.Attempt != old.Attempt+1 {
+		t.Errorf("replaced by instance %d attempt %d", k.Ordinal, k.Attempt)
+	}
+}
+
+func TestDisabledUnreachableStrategyWaitsForEverUnlessTheTaskIsKilled(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 3)
+	w.define(1, 1, func(a *dcos.App) { a.Unreachable.Disabled = true })
+	w.settle()
+	old := w.live()[0]
+	w.must(state.SetNodeState{Node: old.Node, Boot: "boot-1", State: dcos.NodeLost})
+	w.now += 365 * 24 * 3600 * 1000
+	if wake := w.reconcile(); wake != 0 || len(w.live()) != 1 {
+		t.Fatalf("wake %d, %d live: want it to wait for ever", wake, len(w.live()))
+	}
+	w.must(state.StopTasks{Tasks: []dcos.TaskID{old.ID}, Final: true, Message: "killed with wipe"})
+	w.settle()
+	if k := w.live()[0]; k.ID == old.ID || k.Unreachable != 0 {
+		t.Errorf("a wiped task is still there: %+v", k)
+	}
+}
+
+// Only who knows the last contact can tell when a fenced task has ended.
+func TestFencedTaskIsNeverGivenUpByTheReconciler(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 3)
+	w.define(1, 1, func(a *dcos.App) { a.Fence, a.Unreachable = dcos.FenceLease, dcos.Unreachable{ExpungeSeconds: 10} })
+	w.settle()
+	old := w.live()[0]
+	w.must(state.SetNodeState{Node: old.Node, Boot: "boot-1", State: dcos.NodeLost})
+	w.now += 3600_000
+	for _, stop := range []bool{false, true} {
+		if stop {
+			w.must(state.StopTasks{Tasks: []dcos.TaskID{old.ID}, Final: true})
+		}
+		w.reconcile()
+		for _, k := range w.live() {
+			if k.ID != old.ID {
+				t.Fatalf("task %s was made beside the fenced one", k.ID)
+			}
+		}
+		if k, _ := w.store.View().Task(old.ID); !k.Live() || w.look().waiting != 0 {
+			t.Fatalf("the fenced task is %s", k.State)
+		}
+	}
+}

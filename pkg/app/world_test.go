@@ -111,15 +111,21 @@ func (w *world) step(cmds []state.Command) {
 	if !ok || row.Deleting {
 		return
 	}
-	rolling := deploying && d.Steps[d.Step-1] == dcos.ActionRestart
+	moving, over := w.moving()
+	rolling := deploying && d.Steps[d.Step-1] == dcos.ActionRestart || !deploying && moving
 	n := int(row.App.Instances)
 	least, most := n, n
 	if rolling {
 		least = ceil(row.App.Upgrade.MinHealth, n)
 		most = n + floor(row.App.Upgrade.MaxOver, n)
 		if least == most {
-			most++
+			if most++; row.App.Fence != dcos.FenceNone {
+				least, most = least-1, most-1
+			}
 		}
+	}
+	if over {
+		least = 0
 	}
 	if after.running < min(before.running, least) {
 		w.fatal("%v took the running instances from %d to %d, at least %d of %d must stay", cmds, before.running, after.running, least, n)
@@ -127,6 +133,18 @@ func (w *world) step(cmds []state.Command) {
 	if rolling && after.all > max(before.all, most) {
 		w.fatal("%v took the tasks from %d to %d, at most %d are allowed for %d", cmds, before.all, after.all, most, n)
 	}
+}
+
+// moving says that tasks are on nodes that are being drained, and whether the
+// time of one of these is over.
+func (w *world) moving() (moving, over bool) {
+	for _, t := range w.live() {
+		if n, ok := w.store.View().Node(t.Node); ok && n.Drain != nil && t.Unreachable == 0 {
+			moving = true
+			over = over || n.Drain.Deadline != 0 && n.Drain.Deadline <= w.now
+		}
+	}
+	return moving, over
 }
 
 func ceil(share float64, n int) int {
@@ -176,6 +194,13 @@ func (w *world) look() counts {
 		}
 	}
 	return c
+}
+
+// back opens the session of a node anew.
+func (w *world) back(i int) {
+	if n, ok := w.store.View().Node(dcos.NodeID(fmt.Sprintf("node-%d", i))); ok {
+		w.must(state.PutNode{Node: *n})
+	}
 }
 
 // place puts up to n waiting tasks on nodes.
@@ -279,12 +304,27 @@ func TestReconcileReachesTheGoalFromAnywhereWithinItsBounds(t *testing.T) {
 		for range rapid.IntRange(1, 40).Draw(r, "events") {
 			live := w.live()
 			pick := func() *dcos.Task { return live[rapid.IntRange(0, len(live)-1).Draw(r, "task")] }
-			switch what := rapid.IntRange(0, 15).Draw(r, "event"); {
+			switch what := rapid.IntRange(0, 19).Draw(r, "event"); {
+			case what == 16:
+				node := dcos.NodeID(fmt.Sprintf("node-%d", rapid.IntRange(0, 3).Draw(r, "node")))
+				if rapid.Bool().Draw(r, "undo") {
+					w.apply(state.ActivateNode{Node: node})
+				} else {
+					w.apply(state.DrainNode{Node: node, Deadline: rapid.SampledFrom([]dcos.Time{0, w.now + 5000}).Draw(r, "deadline")})
+				}
+			case what == 17:
+				w.back(rapid.IntRange(0, 3).Draw(r, "node"))
+			case what == 18:
+				w.now += dcos.Time(rapid.IntRange(0, 200_000).Draw(r, "long pause"))
 			case what == 0:
 				revision++
 				up := dcos.Upgrade{MinHealth: share.Draw(r, "min"), MaxOver: share.Draw(r, "over")}
 				sel := dcos.KillSelection(rapid.IntRange(0, 1).Draw(r, "selection"))
-				w.define(rapid.IntRange(0, 7).Draw(r, "instances"), revision, func(a *dcos.App) { a.Upgrade, a.KillSelection = up, sel })
+				lost := rapid.SampledFrom([]dcos.Unreachable{{}, {InactiveSeconds: 5, ExpungeSeconds: 100}, {ExpungeSeconds: 100}, {Disabled: true}}).Draw(r, "unreachable")
+				fence := dcos.Fence(rapid.IntRange(0, 1).Draw(r, "fence"))
+				w.define(rapid.IntRange(0, 7).Draw(r, "instances"), revision, func(a *dcos.App) {
+					a.Upgrade, a.KillSelection, a.Unreachable, a.Fence = up, sel, lost, fence
+				})
 			case what == 1:
 				if row, ok := w.store.View().App(web); ok && !row.Deleting {
 					a := *row.App
@@ -320,8 +360,9 @@ func TestReconcileReachesTheGoalFromAnywhereWithinItsBounds(t *testing.T) {
 			}
 		}
 		for i := range 4 {
-			w.apply(state.SetNodeState{Node: dcos.NodeID(fmt.Sprintf("node-%d", i)), Boot: "boot-1", State: dcos.NodeActive})
+			w.back(i)
 		}
+		w.apply(state.ActivateNode{Node: "node-0"}) // the others may stay drained
 		w.settle()
 		before := w.store.View()
 		if row, ok := before.App(web); ok {

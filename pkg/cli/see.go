@@ -45,11 +45,7 @@ func nodeCommand(e *Env) *cobra.Command {
 		}
 		return printJSON(e, n)
 	})
-	remove := &cobra.Command{Use: "remove NODE", Short: "Forget a node that is gone for good", Args: exactly(1), ValidArgsFunction: complete(e, nodeIDs)}
-	remove.RunE = ask(e, func(ctx context.Context, api *client.Client, args []string) error {
-		return api.RemoveNode(ctx, args[0])
-	})
-	return groupOf("node", "Machines", "see", list, show, remove)
+	return groupOf("node", "Machines", "see", list, show, nodeDrain(e), nodeDecommission(e), nodeRemove(e))
 }
 
 func nodeTable(masters []client.MasterStatus, nodes []client.Node) *table {

@@ -87,9 +87,25 @@ func (c *Client) Node(ctx context.Context, id string) (Node, error) {
 	return out, c.get(ctx, "nodes/"+url.PathEscape(id), nil, &out)
 }
 
-// RemoveNode forgets a node that is gone.
-func (c *Client) RemoveNode(ctx context.Context, id string) error {
-	return c.do(ctx, call{method: http.MethodDelete, path: "/dcos/v1/nodes/" + url.PathEscape(id)}, nil)
+// RemoveNode takes a lost node out of the cluster for good: its certificate is
+// refused from then on. With gone its tasks are given up too that wait for it:
+// the caller knows that the machine is off and stays so.
+func (c *Client) RemoveNode(ctx context.Context, id string, gone bool) error {
+	path := "/dcos/v1/nodes/" + url.PathEscape(id)
+	if gone {
+		path += "?gone=true"
+	}
+	return c.do(ctx, call{method: http.MethodDelete, path: path}, nil)
+}
+
+// DrainNode moves a node's tasks elsewhere.
+func (c *Client) DrainNode(ctx context.Context, id string, how DrainRequest) error {
+	return c.do(ctx, call{method: http.MethodPost, path: "/dcos/v1/nodes/" + url.PathEscape(id) + "/drain", body: how}, nil)
+}
+
+// ActivateNode ends a drain.
+func (c *Client) ActivateNode(ctx context.Context, id string) error {
+	return c.do(ctx, call{method: http.MethodPost, path: "/dcos/v1/nodes/" + url.PathEscape(id) + "/activate"}, nil)
 }
 
 // RemoveMaster takes a dead master out of the group.

@@ -17,7 +17,7 @@ type (
 		ID          string            `json:"id"`
 		Hostname    string            `json:"hostname"`
 		IP          string            `json:"ip"`
-		State       string            `json:"state"` // active, suspect, lost
+		State       string            `json:"state"` // active, draining, drained, suspect, lost
 		Why         string            `json:"why,omitempty"`
 		Since       string            `json:"since"`
 		Version     string            `json:"version,omitempty"`
@@ -31,6 +31,21 @@ type (
 		Isolation   string            `json:"isolation"` // process, container
 		NotEnforced []string          `json:"notEnforced,omitempty"`
 		Usage       *Usage            `json:"usage,omitempty"` // live, from the leader only
+		Drain       *Drain            `json:"drain,omitempty"` // its tasks are to go elsewhere
+	}
+	// Drain is what was asked of a node that gives up its tasks.
+	Drain struct {
+		Since    string `json:"since"`
+		Deadline string `json:"deadline,omitempty"` // what is left then is stopped
+		Remove   bool   `json:"remove,omitempty"`   // from the cluster, at the end
+		Why      string `json:"why,omitempty"`
+	}
+	// DrainRequest asks a node to give up its tasks. After DeadlineSeconds, unless
+	// that is 0, what is left is stopped whatever the upgrade strategies say.
+	DrainRequest struct {
+		DeadlineSeconds float64 `json:"deadlineSeconds,omitempty"`
+		Remove          bool    `json:"remove,omitempty"`
+		Why             string  `json:"why,omitempty"`
 	}
 	// Resources are amounts; memory and disk in MiB.
 	Resources struct {

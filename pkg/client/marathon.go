@@ -33,9 +33,11 @@ type (
 		UpgradeStrategy       UpgradeStrategy   `json:"upgradeStrategy"`
 		// UnreachableStrategy is "disabled" or an object.
 		UnreachableStrategy json.RawMessage `json:"unreachableStrategy"`
-		KillSelection       string          `json:"killSelection"`
-		Version             string          `json:"version,omitempty"`
-		VersionInfo         *VersionInfo    `json:"versionInfo,omitempty"`
+		// Fence is "lease" for instances that never run twice at once; not Marathon's.
+		Fence         string       `json:"fence,omitempty"`
+		KillSelection string       `json:"killSelection"`
+		Version       string       `json:"version,omitempty"`
+		VersionInfo   *VersionInfo `json:"versionInfo,omitempty"`
 
 		// Written when read with counts, deployments, tasks, failures.
 		*AppCounts

@@ -1,6 +1,10 @@
 package dcos
 
-import "github.com/dcos-go/dcos/pkg/resource"
+import (
+	"time"
+
+	"github.com/dcos-go/dcos/pkg/resource"
+)
 
 // App is a checked definition of an app: what app.Parse makes of Marathon's
 // JSON. Every field here has an effect.
@@ -30,9 +34,28 @@ type App struct {
 	// LastScaling and LastConfigChange are Marathon's versionInfo; set by state.
 	LastScaling      Version `cbor:"20,keyasint,omitempty"`
 	LastConfigChange Version `cbor:"21,keyasint,omitempty"`
+	Fence            Fence   `cbor:"22,keyasint,omitempty" since:"2"`
 	// Role is whose share the app runs on; "" is DefaultRole.
 	Role RoleID `cbor:"23,keyasint,omitempty" since:"2"`
 }
+
+// Fence says what keeps two copies of an instance from running at once.
+type Fence uint8
+
+// The fences.
+const (
+	// FenceNone: nothing; a lost task is replaced without knowing that it ended.
+	FenceNone Fence = iota
+	// FenceLease: the task's machine ends it when it has been without a master
+	// for LeaseFor; its replacement waits for that, and for LeaseMargin more.
+	FenceLease
+)
+
+// The times of FenceLease.
+const (
+	LeaseFor    = 60 * time.Second
+	LeaseMargin = 5 * time.Second
+)
 
 // Container asks for an image, or (without one) for the host's file system in
 // a private mount namespace.
@@ -93,8 +116,11 @@ const (
 	OldestFirst
 )
 
-// Unreachable is Marathon's unreachableStrategy. The zero value (0, 0) is the
-// unfenced rule: lost tasks are replaced at once.
+// Unreachable is Marathon's unreachableStrategy: what becomes of a task whose
+// node is lost. It counts until InactiveSeconds have passed; then another
+// instance takes its place, and both count should it come back; after
+// ExpungeSeconds it is given up. The zero value (0, 0) gives it up at once.
+// Disabled never does.
 type Unreachable struct {
 	Disabled        bool  `cbor:"1,keyasint,omitempty"`
 	InactiveSeconds int64 `cbor:"2,keyasint,omitempty"`

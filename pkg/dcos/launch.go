@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/dcos-go/dcos/pkg/resource"
 )
@@ -25,6 +26,8 @@ type Launch struct {
 	Ports     []uint16          `cbor:"12,keyasint,omitempty"`
 	// KillGraceMillis is the time between SIGTERM and SIGKILL.
 	KillGraceMillis int64 `cbor:"13,keyasint"`
+	// Fenced: it may run only while the node holds a lease (FenceLease).
+	Fenced bool `cbor:"14,keyasint,omitempty"`
 }
 
 // DefaultKillGraceMillis is used where the app says nothing; Mesos' default.
@@ -38,7 +41,7 @@ func NewLaunch(a *App, t *Task, n *Node) Launch {
 	l := Launch{
 		Task: t.ID, App: t.App, Epoch: t.Epoch, Instance: InstanceOf(t.ID),
 		Cmd: a.Cmd, Args: a.Args, User: a.User,
-		Need: t.Need, Ports: t.Ports, KillGraceMillis: DefaultKillGraceMillis,
+		Need: t.Need, Ports: t.Ports, KillGraceMillis: DefaultKillGraceMillis, Fenced: a.Fence == FenceLease,
 	}
 	if a.Container != nil {
 		l.Image, l.ForcePull = a.Container.Image, a.Container.ForcePull
@@ -153,6 +156,9 @@ type Spec struct {
 	Limits  Limits   `cbor:"9,keyasint"`
 	// StopSignal is sent first on a kill; 0 is SIGTERM.
 	StopSignal int `cbor:"10,keyasint,omitempty"`
+	// Lease, unless zero, is when the task must have ended, by the clock of the
+	// runtime, should nobody extend it (FenceLease).
+	Lease time.Time `cbor:"11,keyasint,omitempty"`
 }
 
 // Limits bound a task on its node; zero is unlimited.

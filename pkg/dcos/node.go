@@ -15,9 +15,13 @@ const (
 	// NodeLost: its machine is gone or its agent stayed away too long; its
 	// tasks are lost. It becomes active again when a session opens.
 	NodeLost
+	// NodeRemoved: an operator has taken it out of the cluster. Only its id is
+	// kept, for as long as its certificate could still be shown, so that it is
+	// refused; nobody sees it among the nodes.
+	NodeRemoved
 )
 
-var nodeStateNames = [...]string{"", "active", "suspect", "lost"}
+var nodeStateNames = [...]string{"", "active", "suspect", "lost", "removed"}
 
 // String is the word shown to users.
 func (s NodeState) String() string {
@@ -60,7 +64,24 @@ type Node struct {
 	Why       string    `cbor:"21,keyasint,omitempty"` // of the state, in words
 	Since     Time      `cbor:"22,keyasint,omitempty"` // of the state
 	CreatedAt Time      `cbor:"23,keyasint,omitempty"`
+	// Drain is set while its tasks are to go elsewhere.
+	Drain *Drain `cbor:"24,keyasint,omitempty" since:"2"`
 }
+
+// Drain says that a node takes no new tasks and gives up those that it has, as
+// fast as the upgrade strategies of their apps allow.
+type Drain struct {
+	Since Time `cbor:"1,keyasint"`
+	// Deadline is when what is still there is stopped, whatever the upgrade
+	// strategies say; 0 is never.
+	Deadline Time `cbor:"2,keyasint,omitempty"`
+	// Remove takes the node out of the cluster once nothing is left on it.
+	Remove bool   `cbor:"3,keyasint,omitempty"`
+	Why    string `cbor:"4,keyasint,omitempty"` // in the operator's words
+}
+
+// Takes says that tasks may be placed on the node.
+func (n *Node) Takes() bool { return n.State == NodeActive && n.Drain == nil }
 
 // Attribute is the value that constraints see for a field: "hostname",
 // "@hostname", "@region", "@zone" or an attribute's name (see AttributeText).

@@ -104,6 +104,10 @@ type Task struct {
 	// Final says that the instance does not go on from this task: a final
 	// stop ended it, or a later attempt has taken over.
 	Final bool `cbor:"20,keyasint,omitempty"`
+	// Unreachable is since when its node is lost, for a live task that is not
+	// given up with its node: its app's unreachable strategy or its fence
+	// decides when it is. 0: its node is there.
+	Unreachable Time `cbor:"21,keyasint,omitempty" since:"2"`
 	// Hold is what it uses besides unreserved resources; nil is nothing.
 	Hold *TaskHold `cbor:"22,keyasint,omitempty"`
 }

@@ -186,13 +186,26 @@ func (m *master) adminFile() (adminAccount, error) {
 func (m *master) admitted(ctx context.Context, id dcos.Identity, req auth.JoinRequest) error {
 	number, ok := id.Master()
 	if !ok {
-		return nil // agents appear with their first session
+		return m.readmit(ctx, id)
 	}
 	row := dcos.Master{ID: number, Name: nameOf(req.Hosts, id.ID), Peer: req.Peer, API: req.API, Level: req.Level, Version: req.Build}
 	if m.Leads() {
 		return m.addMaster(ctx, row)
 	}
 	return m.askLeader(ctx, row)
+}
+
+// readmit lets the agent of a removed machine in again: it has shown a token.
+// Others appear with their first session.
+func (m *master) readmit(ctx context.Context, id dcos.Identity) error {
+	n, _ := id.Node()
+	if _, removed := m.raft.View().Removed(n); !removed {
+		return nil
+	}
+	if !m.Leads() {
+		return fmt.Errorf("%w: the machine was removed before, only the leading master can take it in again: join there (dcos master list shows which it is)", dcos.ErrUnavailable)
+	}
+	return m.propose(ctx, state.ReadmitNode{Node: n})
 }
 
 // nameOf is the host name among what a machine is called.

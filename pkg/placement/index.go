@@ -205,7 +205,7 @@ func zoneName(n *dcos.Node) string { return n.Region + "\x00" + n.Zone }
 
 func statusOf(n *dcos.Node) status {
 	var st status
-	if n.State == dcos.NodeActive {
+	if n.Takes() {
 		st |= statusActive
 	}
 	if n.State != dcos.NodeLost {

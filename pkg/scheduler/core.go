@@ -48,15 +48,17 @@ type Core struct {
 	index *placement.Index
 	rules map[dcos.AppID]compiled
 
-	nodes  queue[dcos.NodeID] // whose free resources may have changed
-	turned queue[dcos.NodeID] // whose row has changed
-	dirty  queue[dcos.AppID]  // to reconcile
-	ready  queue[dcos.AppID]  // with tasks that may be placed
-	stuck  stuck              // apps with tasks for which there was no place
-	due    timers
-	faults map[dcos.AppID]int      // refusals in a row
-	left   map[dcos.AppID]int      // see app.Reconcile
-	lines  map[dcos.AppID]*waiting // of apps that are placed in several batches
+	nodes    queue[dcos.NodeID]   // whose free resources may have changed
+	turned   queue[dcos.NodeID]   // whose row has changed
+	drains   queue[dcos.NodeID]   // whose drain began, changed or ended
+	draining map[dcos.NodeID]bool // all of these; true: to be removed once it is empty
+	dirty    queue[dcos.AppID]    // to reconcile
+	ready    queue[dcos.AppID]    // with tasks that may be placed
+	stuck    stuck                // apps with tasks for which there was no place
+	due      timers
+	faults   map[dcos.AppID]int      // refusals in a row
+	left     map[dcos.AppID]int      // see app.Reconcile
+	lines    map[dcos.AppID]*waiting // of apps that are placed in several batches
 
 	flying  bool
 	owners  []owner    // of the commands in flight
@@ -87,6 +89,7 @@ func (c *Core) Reset() {
 	*c = Core{
 		fresh: true, index: placement.New(), rules: make(map[dcos.AppID]compiled),
 		due: newTimers(), faults: make(map[dcos.AppID]int), left: make(map[dcos.AppID]int), lines: make(map[dcos.AppID]*waiting),
+		draining: make(map[dcos.NodeID]bool),
 	}
 }
 
@@ -106,10 +109,12 @@ func (c *Core) Turn(now dcos.Time, v state.View, changes []state.Change) (cmds [
 	c.refresh(v)
 	c.stuck.free(c.index, c.ready.push)
 	c.touchDeployments(v)
+	c.touchDrained(v)
 	c.wakeDue(now)
 	t := turn{c: c, now: now, view: v, stopping: make(map[dcos.TaskID]bool)}
 	t.reconcile()
 	t.place()
+	t.retire()
 	c.owners = t.owners
 	c.flying = len(t.cmds) > 0
 	return t.cmds, c.nextWake(now)
@@ -230,6 +235,7 @@ func (c *Core) rebuild(v state.View) {
 	c.fresh = false
 	for n := range v.Nodes() {
 		c.nodes.push(n.ID)
+		c.noteDrain(n)
 	}
 	for row := range v.Apps() {
 		c.dirty.push(row.App.ID)
@@ -244,6 +250,7 @@ func (c *Core) absorb(v state.View, changes []state.Change) {
 			c.nodes.push(dcos.NodeID(ch.Key))
 			c.turned.push(dcos.NodeID(ch.Key))
 			c.stuck.freeAll()
+			c.absorbDrain(ch)
 		case state.TableTasks:
 			c.absorbTask(v, ch)
 		case state.TableApps:
@@ -295,8 +302,11 @@ func (c *Core) absorbTask(v state.View, ch *state.Change) {
 // Most changes are tasks that come further on their way, of apps that wait for
 // nothing else: looking at all tasks of the app for each would be in vain.
 func (c *Core) matters(v state.View, before, after *dcos.Task) bool {
-	if before.Goal != after.Goal || before.Final != after.Final || after.State.Terminal() || after.Goal == dcos.GoalStop {
+	if before.Goal != after.Goal || before.Final != after.Final || after.State.Terminal() || after.Goal == dcos.GoalStop || before.Unreachable != after.Unreachable {
 		return true
+	}
+	if len(c.draining) > 0 && after.State == dcos.TaskRunning {
+		return true // another one may go for it
 	}
 	d, deploying := v.DeploymentOf(after.App)
 	if !deploying {
@@ -409,7 +419,8 @@ func (t *turn) reconcile() {
 		}
 		if wake > t.now {
 			c.wakeAt(id, wake)
-		} else if !row.Deleting {
+		}
+		if !row.Deleting {
 			c.ready.push(id)
 		}
 	}

@@ -21,6 +21,8 @@ const (
 	CauseDeployment Cause = "deployment" // the deployment does other things first
 	CauseStarting   Cause = "starting"   // on its node, not running yet
 	CauseStopping   Cause = "stopping"   // told to stop; goes on or ends afterwards
+	CauseLost       Cause = "lost"       // on a lost node, and not given up
+	CauseDrain      Cause = "drain"      // to go on elsewhere
 )
 
 // Why is the answer to what keeps an app from being what it is to be.
@@ -114,6 +116,8 @@ type explainer struct {
 	why      Why
 	starting Hold
 	stopping Hold
+	lost     Hold
+	moving   Hold
 }
 
 func (h *Hold) add(id dcos.TaskID) {
@@ -134,7 +138,10 @@ func (e *explainer) sort() {
 		if !t.Final {
 			instances++
 		}
+		e.addMoving(t)
 		switch {
+		case t.Unreachable != 0:
+			e.addLost(t)
 		case t.Live() && t.Goal == dcos.GoalStop:
 			w.Stopping++
 			e.stopping.add(t.ID)
@@ -182,7 +189,7 @@ func (e *explainer) holdWaiting() {
 		}
 		w.Holds = append(w.Holds, h)
 	}
-	for _, h := range []Hold{e.starting, e.stopping} {
+	for _, h := range []Hold{e.lost, e.moving, e.starting, e.stopping} {
 		if h.Count > 0 {
 			w.Holds = append(w.Holds, h)
 		}
@@ -295,7 +302,7 @@ func (e *explainer) summarise() {
 
 var causeWords = map[Cause]string{
 	CauseBackoff: "waiting", CauseNoNodes: "waiting", CausePlacement: "waiting", CauseSoon: "waiting",
-	CauseDeployment: "to come", CauseStarting: "starting", CauseStopping: "stopping",
+	CauseDeployment: "to come", CauseStarting: "starting", CauseStopping: "stopping", CauseLost: "on lost nodes", CauseDrain: "moving",
 }
 
 func actionOf(d *dcos.Deployment) dcos.Action {

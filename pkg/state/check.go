@@ -171,8 +171,8 @@ func (c *checker) liveTask(k *dcos.Task) {
 	if got, ok := c.t.byNode.Get(k); !ok || got != k {
 		c.fail("task %s: not in the index of its node", k.ID)
 	}
-	if n, ok := c.t.nodes.Get(string(k.Node)); !ok || n.State == dcos.NodeLost {
-		c.fail("task %s: live on node %q, which is lost or unknown", k.ID, k.Node)
+	if n, ok := c.t.nodes.Get(string(k.Node)); !ok || n.State == dcos.NodeRemoved || (n.State == dcos.NodeLost) != (k.Unreachable != 0) {
+		c.fail("task %s: live on node %q, which is lost or unknown, or unreachable (since %s) there though it is not", k.ID, k.Node, k.Unreachable)
 	}
 	h := c.held[k.Node]
 	if h == nil {

@@ -60,6 +60,10 @@ var registry = []commandSpec{
 	specOf[ResizeVolume](34, "resize-volume").since(2),
 	specOf[DestroyVolume](35, "destroy-volume").since(2),
 	{number: allNumber, name: "all", level: 1, kind: reflect.TypeFor[All]()},
+	specOf[DrainNode](41, "drain-node").since(2),
+	specOf[ActivateNode](42, "activate-node").since(2),
+	specOf[RetireNode](43, "retire-node").since(2),
+	specOf[ReadmitNode](44, "readmit-node").since(2),
 }
 
 const allNumber = 27

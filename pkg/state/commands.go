@@ -38,8 +38,9 @@ type (
 		Node dcos.Node `cbor:"1,keyasint"`
 	}
 	// SetNodeState records what the sessions say. NodeLost makes every live
-	// task of the node lost, in the same entry. Epoch guards: nothing happens
-	// unless the node's Boot is still the one given.
+	// task of the node lost, in the same entry, but for those that are fenced or
+	// whose app has an unreachable strategy: they become unreachable. Nothing
+	// happens unless the node's Boot is still the one given.
 	SetNodeState struct {
 		Node  dcos.NodeID    `cbor:"1,keyasint"`
 		Boot  string         `cbor:"2,keyasint"`
@@ -48,6 +49,31 @@ type (
 	}
 	// RemoveNode forgets a node; refused while it is active or has live tasks.
 	RemoveNode struct {
+		Node dcos.NodeID `cbor:"1,keyasint"`
+	}
+
+	// DrainNode has a node give up its tasks and take no others; again, it
+	// changes the deadline and what happens afterwards.
+	DrainNode struct {
+		Node     dcos.NodeID `cbor:"1,keyasint"`
+		Deadline dcos.Time   `cbor:"2,keyasint,omitempty"` // 0 is never
+		Remove   bool        `cbor:"3,keyasint,omitempty"` // from the cluster, at the end
+		Why      string      `cbor:"4,keyasint,omitempty"`
+	}
+	// ActivateNode ends a drain; without one it does nothing.
+	ActivateNode struct {
+		Node dcos.NodeID `cbor:"1,keyasint"`
+	}
+	// RetireNode removes a node for good: its certificate is refused from now
+	// on. It must be lost, or drained to be removed, and without live tasks;
+	// Gone gives up those that wait for a lost node.
+	RetireNode struct {
+		Node dcos.NodeID `cbor:"1,keyasint"`
+		Why  string      `cbor:"2,keyasint,omitempty"`
+		Gone bool        `cbor:"3,keyasint,omitempty"`
+	}
+	// ReadmitNode lets a removed node register again; of others it does nothing.
+	ReadmitNode struct {
 		Node dcos.NodeID `cbor:"1,keyasint"`
 	}
 
@@ -138,6 +164,8 @@ type (
 		Tasks   []dcos.TaskID `cbor:"2,keyasint"`
 		Reason  dcos.Reason   `cbor:"3,keyasint,omitempty"`
 		Message string        `cbor:"4,keyasint,omitempty"`
+		// Unreachable loses only those whose node is still lost.
+		Unreachable bool `cbor:"5,keyasint,omitempty" since:"2"`
 	}
 
 	// PutPackage records an installed package; refused when its app has one.
@@ -247,6 +275,10 @@ func (RemoveMaster) isCommand()      {}
 func (PutNode) isCommand()           {}
 func (SetNodeState) isCommand()      {}
 func (RemoveNode) isCommand()        {}
+func (DrainNode) isCommand()         {}
+func (ActivateNode) isCommand()      {}
+func (RetireNode) isCommand()        {}
+func (ReadmitNode) isCommand()       {}
 func (PutApp) isCommand()            {}
 func (RestartApp) isCommand()        {}
 func (DeleteApp) isCommand()         {}

@@ -69,6 +69,10 @@ func appendTask(b []byte, t *dcos.Task) []byte {
 			b = appendText(b, string(v))
 		}
 	}
+	if t.Unreachable != 0 {
+		b = append(b, 3)
+		b = binary.LittleEndian.AppendUint64(b, uint64(t.Unreachable))
+	}
 	return b
 }
 

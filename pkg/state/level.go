@@ -57,6 +57,9 @@ func neededBy(c Command) (level uint64, what string) {
 	if !ok {
 		return 0, ""
 	}
+	if put, ok := c.(PutApp); ok && put.App.Unreachable != (dcos.Unreachable{}) {
+		return 2, "an unreachableStrategy other than 0, 0" // older builds have the field and know no other value
+	}
 	if spec.fields != nil {
 		if l, field := spec.fields(reflect.ValueOf(c)); l > spec.level {
 			return l, "field " + field + " of " + spec.name

@@ -131,9 +131,17 @@ func (x *txn) putNode(c PutNode) error {
 		if old.State == dcos.NodeActive {
 			n.Since = old.Since
 		}
-		if old.Boot != n.Boot {
+		n.Drain = old.Drain
+		switch {
+		case old.State == dcos.NodeRemoved:
+			return fmt.Errorf("%w: node %s was removed from the cluster: join the machine anew with a token", dcos.ErrDenied, n.ID)
+		case old.Boot != n.Boot:
 			n.Since = x.t.time
 			x.loseNode(n.ID, dcos.ReasonReboot, "the machine was started anew")
+		default:
+			for _, k := range slices.Collect(x.t.tasksOn(n.ID)) {
+				x.unreachable(k, 0)
+			}
 		}
 	}
 	put(x, TableNodes, &x.t.nodes, string(n.ID), &n)
@@ -144,7 +152,7 @@ func (x *txn) putNode(c PutNode) error {
 func (x *txn) setNodeState(c SetNodeState) error {
 	old, ok := x.t.nodes.Get(string(c.Node))
 	switch {
-	case !ok:
+	case !ok || old.State == dcos.NodeRemoved:
 		return fmt.Errorf("%w: node %s", dcos.ErrNotFound, c.Node)
 	case c.State < dcos.NodeActive || c.State > dcos.NodeLost || len(c.Why) > dcos.MaxMessage:
 		return fmt.Errorf("%w: node %s: no such state, or a reason of over %d bytes", dcos.ErrInvalid, c.Node, dcos.MaxMessage)
@@ -159,14 +167,20 @@ func (x *txn) setNodeState(c SetNodeState) error {
 	n.State, n.Why, n.Since = c.State, c.Why, x.t.time
 	put(x, TableNodes, &x.t.nodes, string(n.ID), &n)
 	if n.State == dcos.NodeLost {
-		x.loseNode(n.ID, dcos.ReasonAgentLost, c.Why)
+		for _, k := range slices.Collect(x.t.tasksOn(n.ID)) {
+			if x.waits(k) {
+				x.unreachable(k, x.t.time)
+			} else {
+				x.lose(k, dcos.ReasonAgentLost, c.Why)
+			}
+		}
 	}
 	return nil
 }
 
 func (x *txn) removeNode(c RemoveNode) error {
 	n, ok := x.t.nodes.Get(string(c.Node))
-	if !ok {
+	if !ok || n.State == dcos.NodeRemoved {
 		return fmt.Errorf("%w: node %s", dcos.ErrNotFound, c.Node)
 	}
 	if n.State == dcos.NodeActive {
@@ -200,6 +214,8 @@ func (x *txn) loseTasks(c LoseTasks) Item {
 			return fmt.Errorf("%w: task %s", dcos.ErrNotFound, id)
 		case !k.Live() || k.Node != c.Node:
 			return fmt.Errorf("%w: task %s is not live on node %s", dcos.ErrConflict, id, c.Node)
+		case c.Unreachable && k.Unreachable == 0:
+			return fmt.Errorf("%w: the node %s of task %s is back", dcos.ErrConflict, c.Node, id)
 		}
 		x.lose(k, c.Reason, c.Message)
 		return nil

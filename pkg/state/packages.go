@@ -54,6 +54,14 @@ func subjectOf(c Command) string {
 		return string(c.Node)
 	case RemoveNode:
 		return string(c.Node)
+	case DrainNode:
+		return string(c.Node)
+	case ActivateNode:
+		return string(c.Node)
+	case RetireNode:
+		return string(c.Node)
+	case ReadmitNode:
+		return string(c.Node)
 	case PutMaster:
 		return masterKey(c.Master.ID)
 	case RemoveMaster:

@@ -183,6 +183,8 @@ func (x *txn) place(p Placement) error {
 		return fmt.Errorf("%w: node %s", dcos.ErrNotFound, p.Node)
 	case n.State != dcos.NodeActive:
 		return fmt.Errorf("%w: node %s is %s", dcos.ErrConflict, p.Node, n.State)
+	case n.Drain != nil:
+		return fmt.Errorf("%w: node %s is being drained", dcos.ErrConflict, p.Node)
 	}
 	ports, err := checkPorts(def, p.Ports)
 	if err != nil {
@@ -308,6 +310,7 @@ func (x *txn) status(from dcos.NodeID, s dcos.Status) error {
 // endTask writes a placed task that has just ended, and what follows for its
 // app. An end that was asked for is no failure.
 func (x *txn) endTask(before, after *dcos.Task) {
+	after.Unreachable = 0
 	x.putTask(before, after)
 	if after.Goal == dcos.GoalRun {
 		x.noteFailure(after)

@@ -112,6 +112,14 @@ func (x *txn) simple(c Command) error {
 		return x.setNodeState(c)
 	case RemoveNode:
 		return x.removeNode(c)
+	case DrainNode:
+		return x.drainNode(c)
+	case ActivateNode:
+		return x.activateNode(c)
+	case RetireNode:
+		return x.retireNode(c)
+	case ReadmitNode:
+		return x.readmitNode(c)
 	case RemoveApp:
 		return x.removeApp(c)
 	case AdvanceDeployment:

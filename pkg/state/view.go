@@ -63,7 +63,7 @@ var _ = []any{
 	View.Index, View.Time, View.Hash, View.Cluster,
 	View.App, View.Apps, View.AppAt, View.AppVersions,
 	View.Task, View.Tasks, View.TasksOf, View.TasksOn, View.Ended, View.WaitingApps,
-	View.Node, View.Nodes, View.Master, View.Masters,
+	View.Node, View.Nodes, View.Removed, View.Master, View.Masters,
 	View.Deployment, View.Deployments, View.DeploymentOf,
 	View.Package, View.Packages, View.User, View.Users, View.Token, View.Tokens, View.Audit,
 }
@@ -119,10 +119,26 @@ func (v View) Waiting(id dcos.AppID) int {
 func (v View) WaitingApps() iter.Seq2[dcos.AppID, int] { return v.t.waitingApps() }
 
 // Node is one node's row.
-func (v View) Node(id dcos.NodeID) (*dcos.Node, bool) { return v.t.nodes.Get(string(id)) }
+func (v View) Node(id dcos.NodeID) (*dcos.Node, bool) {
+	n, ok := v.t.nodes.Get(string(id))
+	if !ok || n.State == dcos.NodeRemoved {
+		return nil, false
+	}
+	return n, true
+}
 
 // Nodes are all nodes in the order of their ids.
-func (v View) Nodes() iter.Seq[*dcos.Node] { return v.t.nodes.All() }
+func (v View) Nodes() iter.Seq[*dcos.Node] {
+	return func(yield func(*dcos.Node) bool) {
+		v.t.nodes.rows.Scan(func(_ string, n *dcos.Node) bool { return n.State == dcos.NodeRemoved || yield(n) })
+	}
+}
+
+// Removed is what is left of a node that was removed: its machine is refused.
+func (v View) Removed(id dcos.NodeID) (*dcos.Node, bool) {
+	n, ok := v.t.nodes.Get(string(id))
+	return n, ok && n.State == dcos.NodeRemoved
+}
 
 // Master is one master's row.
 func (v View) Master(id dcos.MasterID) (*dcos.Master, bool) { return v.t.masters.Get(masterKey(id)) }

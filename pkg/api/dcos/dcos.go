@@ -79,6 +79,8 @@ func Routes(c Config) api.Dialect {
 	read("nodes", "/nodes", s.nodes)
 	read("nodes/{id}", "/nodes", s.node)
 	write(http.MethodDelete, "nodes/{id}", "/nodes", s.removeNode)
+	write(http.MethodPost, "nodes/{id}/drain", "/nodes", s.drainNode)
+	write(http.MethodPost, "nodes/{id}/activate", "/nodes", s.activateNode)
 	read("tasks", "/apps", s.tasks)
 	read("tasks/{id}", "/apps", s.task)
 	write(http.MethodPost, "tasks/{id}/kill", "/apps", s.killTask)

@@ -103,24 +103,6 @@ func (s *server) node(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-func (s *server) removeNode(w http.ResponseWriter, r *http.Request) error {
-	id := dcos.NodeID(r.PathValue("id"))
-	if dry, err := api.DryRun(r); err != nil || dry {
-		if _, ok := s.State.Feed.View().Node(id); !ok && err == nil {
-			err = fmt.Errorf("node %.80q: %w", id, dcos.ErrNotFound)
-		}
-		if err != nil {
-			return err
-		}
-		return dryRun(w, fmt.Sprintf("forget node %s", id))
-	}
-	if _, err := s.State.Propose(r, state.RemoveNode{Node: id}); err != nil {
-		return err
-	}
-	w.WriteHeader(http.StatusNoContent)
-	return nil
-}
-
 func (s *server) tasks(w http.ResponseWriter, r *http.Request) error {
 	return page(s, w, r, taskRows, func(k client.Task) string { return k.ID }, taskColumns)
 }

@@ -24,6 +24,9 @@ func (s *server) nodeRow(v state.View, n *dcos.Node) client.Node {
 		ID: string(n.ID), Hostname: n.Hostname, IP: n.IP, State: n.State.String(), Why: n.Why, Since: n.Since.String(), Version: n.Version,
 		Region: n.Region, Zone: n.Zone, Attributes: n.Attributes, Total: resources(n.Total), Isolation: "container", NotEnforced: n.NotEnforced,
 	}
+	if d := n.Drain; d != nil {
+		out.Drain = &client.Drain{Since: d.Since.String(), Deadline: d.Deadline.String(), Remove: d.Remove, Why: d.Why}
+	}
 	if n.Isolation == dcos.IsolationProcess {
 		out.Isolation = "process"
 	}
@@ -33,10 +36,33 @@ func (s *server) nodeRow(v state.View, n *dcos.Node) client.Node {
 	for range v.TasksOn(n.ID) {
 		out.Tasks++
 	}
+	if out.Drain != nil && n.State == dcos.NodeActive {
+		if out.State = "draining"; out.Tasks == 0 {
+			out.State = "drained"
+		}
+		out.Why = drainWords(n.Drain, out.Tasks)
+	}
 	if u, ok := s.Usage(n.ID); ok {
 		out.Usage = &u
 	}
 	return out
+}
+
+// drainWords says how far a drain has come.
+func drainWords(d *dcos.Drain, left int) string {
+	words := "drained: takes no tasks until dcos node drain --undo"
+	switch {
+	case left > 0:
+		if words = fmt.Sprintf("%s to move", count(left, "task")); d.Deadline != 0 {
+			words += fmt.Sprintf(", what is left is stopped at %s", d.Deadline)
+		}
+	case d.Remove:
+		words = "about to be removed"
+	}
+	if d.Why != "" {
+		words += " (" + d.Why + ")"
+	}
+	return words
 }
 
 func taskRow(v state.View, k *dcos.Task) client.Task {

@@ -15,11 +15,14 @@ var words = []client.StateWord{
 	{Of: "node", Word: "active", Severity: "ok", Meaning: "its agent is connected and takes tasks"},
 	{Of: "node", Word: "suspect", Severity: "warn", Meaning: "its agent does not answer; its tasks still count"},
 	{Of: "node", Word: "lost", Severity: "bad", Meaning: "its machine is gone, its tasks were lost"},
+	{Of: "node", Word: "draining", Severity: "working", Meaning: "its tasks are moved elsewhere, it takes no others"},
+	{Of: "node", Word: "drained", Severity: "idle", Meaning: "it takes no tasks and has none left"},
 	{Of: "task", Word: "waiting", Severity: "working", Meaning: "wanted, has no node yet"},
 	{Of: "task", Word: "placed", Severity: "working", Meaning: "given to a node that has not answered yet"},
 	{Of: "task", Word: "staging", Severity: "working", Meaning: "its node fetches what it needs"},
 	{Of: "task", Word: "starting", Severity: "working", Meaning: "its container is being made"},
 	{Of: "task", Word: "running", Severity: "ok", Meaning: "its process runs"},
+	{Of: "task", Word: "unreachable", Severity: "warn", Meaning: "its node is lost; its app lets it wait for it"},
 	{Of: "task", Word: "stopping", Severity: "working", Meaning: "was told to end"},
 	{Of: "task", Word: "finished", Severity: "idle", Meaning: "ended with exit code 0"},
 	{Of: "task", Word: "failed", Severity: "bad", Meaning: "ended otherwise, or could not be started"},
@@ -65,6 +68,9 @@ func count(n int, thing string) string {
 func taskWord(k *dcos.Task) string {
 	if k.Goal == dcos.GoalStop && !k.State.Terminal() {
 		return "stopping"
+	}
+	if k.Unreachable != 0 {
+		return "unreachable"
 	}
 	return taskWords[k.State]
 }

@@ -81,8 +81,11 @@ func renderFailure(id dcos.AppID, f *state.LastFailure) *client.TaskFailure {
 // taskState is a task's state in Marathon's terms: one that is to stop is
 // being killed.
 func taskState(k *dcos.Task) string {
-	if k.Live() && k.Goal == dcos.GoalStop {
+	switch {
+	case k.Live() && k.Goal == dcos.GoalStop:
 		return "TASK_KILLING"
+	case k.Unreachable != 0:
+		return "TASK_UNREACHABLE"
 	}
 	return k.State.String()
 }
