@@ -37,6 +37,7 @@ const (
 	ChangeRoles                            // accept other roles
 	ChangeInstances                        // be content with what has a place
 	ChangeConstraint                       // drop a constraint
+	ChangeQuota                            // raise the limit of a role
 	ChangeActivate                         // bring inactive agents back
 	ChangeNode                             // add a node
 	ChangeImages                           // let agents run images
@@ -50,6 +51,7 @@ const (
 	weighRoles      = 2
 	weighInstances  = 2 // and the share of instances that is let go
 	weighConstraint = 3.5
+	weighQuota      = 3.8
 	weighActivate   = 4
 	weighNode       = 4.5
 	weighImages     = 5
@@ -94,6 +96,9 @@ func (v *survey) change(r *Request, o obstacle, h *hit) (Change, bool) {
 	case FilterRole:
 		c.Kind, c.weight, c.Words = ChangeRoles, weighRoles, "accept unreserved resources (role *)"
 		changed.Roles = nil
+	case FilterQuota:
+		c.Kind, c.weight, c.Words = ChangeQuota, weighQuota, r.Quota.Help
+		changed.Quota = nil
 	case FilterConstraint:
 		c.Kind, c.weight, c.Constraint = ChangeConstraint, weighConstraint, o.constraint
 		c.Words = "drop the constraint " + v.constraint(o.constraint)
@@ -131,7 +136,7 @@ func (v *survey) change(r *Request, o obstacle, h *hit) (Change, bool) {
 func (x *Index) fits(r *Request) int {
 	s := x.search(r, 1)
 	defer s.end()
-	if s.noRole {
+	if s.noRole || s.quota != nil {
 		return 0
 	}
 	n := 0
@@ -174,7 +179,7 @@ func (r *Rules) without(at int) *Rules {
 func (v *survey) newNode() (Change, bool) {
 	s := v.s
 	c := Change{Kind: ChangeNode, Constraint: -1, weight: weighNode, Nodes: 1}
-	if s.noRole {
+	if s.noRole || s.quota != nil {
 		return c, false
 	}
 	seen := make(map[string]bool)

@@ -16,6 +16,7 @@ type Filter uint8
 // The filters. A node is counted under the first that passes it over.
 const (
 	FilterRole Filter = iota
+	FilterQuota
 	FilterConstraint
 	FilterCPUs
 	FilterMem
@@ -28,7 +29,7 @@ const (
 	Filters
 )
 
-var filterNames = [Filters]string{"role", "constraint", "cpus", "mem", "disk", "gpus", "ports", "inactive", "images"}
+var filterNames = [Filters]string{"role", "quota", "constraint", "cpus", "mem", "disk", "gpus", "ports", "inactive", "images"}
 
 // String is the filter's name in JSON.
 func (f Filter) String() string {
@@ -206,6 +207,9 @@ func (s *search) obstacles(out []obstacle, slot int32) []obstacle {
 	if s.noRole {
 		out = append(out, obstacle{FilterRole, -1})
 	}
+	if s.quota != nil {
+		out = append(out, obstacle{FilterQuota, -1})
+	}
 	n := len(out)
 	for i := range s.fixed {
 		if f := &s.fixed[i]; !f.allowed[f.of[slot]+1] {
@@ -261,6 +265,8 @@ func (v *survey) words(o obstacle, h *hit) string {
 	switch o.filter {
 	case FilterRole:
 		return "no resources are reserved for the roles it accepts"
+	case FilterQuota:
+		return v.s.quota.Words
 	case FilterConstraint:
 		return "constraint " + v.constraint(o.constraint) + " does not hold there"
 	case FilterPorts:

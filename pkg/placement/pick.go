@@ -13,6 +13,7 @@ type Request struct {
 	Rules        *Rules         // nil for none
 	Roles        []string       // accepted roles of resources; none is any
 	Image        bool           // they need a node that runs images
+	Quota        *Refusal       // why their role may take no more; nil when it may
 	// Placed are the nodes of the app's instances that hold a place and are
 	// to keep it, one element per instance.
 	Placed []dcos.NodeID
@@ -21,6 +22,12 @@ type Request struct {
 	Wanted int
 	// Seed scatters the choice of free ports.
 	Seed uint64
+}
+
+// Refusal is why nothing may be placed, whatever the nodes have.
+type Refusal struct {
+	Words string // "role dev consumes 10 cpus of 10"
+	Help  string // "raise the limit of role dev to 12 cpus"
 }
 
 // NewRequest is the request of an app's instances.
@@ -56,6 +63,7 @@ type search struct {
 	ports  portNeed
 	image  bool
 	noRole bool
+	quota  *Refusal
 	rules  *Rules
 	wanted int64
 
@@ -82,7 +90,7 @@ type fixedRule struct {
 func (x *Index) search(r *Request, asked int) *search {
 	x.sort()
 	s := &search{
-		x: x, need: amountsOf(r.Need), ports: newPortNeed(r), image: r.Image, noRole: !acceptsAny(r.Roles), rules: r.Rules,
+		x: x, need: amountsOf(r.Need), ports: newPortNeed(r), image: r.Image, noRole: !acceptsAny(r.Roles), quota: r.Quota, rules: r.Rules,
 		onHost: x.onHost, hosts: x.hosts, inZone: make([]int32, len(x.zoneOf)),
 		dominant: make([]int8, len(x.classes)), grain: make([]int64, len(x.classes)),
 	}
@@ -212,7 +220,7 @@ func (x *Index) Place(r *Request, n int) []Placement {
 }
 
 func (s *search) place(n int, seed uint64) []Placement {
-	if s.noRole {
+	if s.noRole || s.quota != nil {
 		return nil
 	}
 	out := make([]Placement, 0, n)

@@ -114,7 +114,7 @@ func (w *slow) fits(n *dcos.Node) bool {
 	if w.r.Image && n.Isolation != dcos.IsolationContainer || n.State != dcos.NodeActive {
 		return false
 	}
-	if len(w.r.Roles) > 0 && !slices.Contains(w.r.Roles, "*") {
+	if len(w.r.Roles) > 0 && !slices.Contains(w.r.Roles, "*") || w.r.Quota != nil {
 		return false
 	}
 	for _, c := range w.cs {
@@ -236,6 +236,9 @@ func drawRequest(t *rapid.T, nodes []*dcos.Node, cs []dcos.Constraint) placement
 		RequirePorts: rapid.Bool().Draw(t, "require"), Image: rapid.Bool().Draw(t, "image"), Rules: rules,
 		Roles:  rapid.SampledFrom([][]string{nil, nil, {"*"}, {"*", "x"}, {"x"}}).Draw(t, "roles"),
 		Wanted: rapid.IntRange(0, 12).Draw(t, "wanted"), Seed: rapid.Uint64().Draw(t, "seed"),
+	}
+	if rapid.IntRange(0, 7).Draw(t, "quota") == 0 {
+		r.Quota = &placement.Refusal{Words: "full", Help: "raise it"}
 	}
 	for _, p := range rapid.SliceOfNDistinct(rapid.SampledFrom([]uint16{0, 80, 81, 8000}), 0, 3, rapid.ID).Draw(t, "defs") {
 		r.Ports = append(r.Ports, dcos.PortDef{Port: p, Protocol: "tcp"})
@@ -366,6 +369,9 @@ func (w *slow) firstFailure(n *dcos.Node) (placement.Filter, int) {
 	if len(w.r.Roles) > 0 && !slices.Contains(w.r.Roles, "*") {
 		return placement.FilterRole, -1
 	}
+	if w.r.Quota != nil {
+		return placement.FilterQuota, -1
+	}
 	for i, c := range w.cs {
 		if !w.constraintHolds(c, n) {
 			return placement.FilterConstraint, i
@@ -414,6 +420,8 @@ func checkChange(t *rapid.T, w *slow, c *placement.Change) {
 	switch c.Kind {
 	case placement.ChangeRoles:
 		changed.Roles = nil
+	case placement.ChangeQuota:
+		changed.Quota = nil
 	case placement.ChangeConstraint:
 		cs = slices.Delete(slices.Clone(cs), c.Constraint, c.Constraint+1)
 	case placement.ChangeNeed:

@@ -253,6 +253,15 @@ func (c *Core) absorb(v state.View, changes []state.Change) {
 			c.absorbDrain(ch)
 		case state.TableTasks:
 			c.absorbTask(v, ch)
+		case state.TableReservations:
+			for _, row := range []any{ch.Old, ch.New} {
+				if r, ok := row.(*dcos.Reservation); ok && r != nil {
+					c.nodes.push(r.Node) // what is reserved is not free
+				}
+			}
+			c.stuck.freeAll()
+		case state.TableRoles:
+			c.stuck.freeAll()
 		case state.TableApps:
 			id := dcos.AppID(ch.Key)
 			c.touch(id)
@@ -378,6 +387,7 @@ type turn struct {
 	owners   []owner
 	bytes    int
 	stopping map[dcos.TaskID]bool // by commands of this batch
+	taken    map[dcos.RoleID]resource.Set
 }
 
 func (t *turn) emit(id dcos.AppID, cmd state.Command) {
@@ -483,17 +493,25 @@ func (t *turn) placeApp(row *state.AppRow, limit int) (placed int, more bool, un
 			more = true
 			break
 		}
+		role := roleOf(row.App)
+		asked := n
+		if n = min(n, quotaOf(t.view, role, def.Need, t.taken).more); n < asked {
+			// Anything that ends may be of the role.
+			unplaced = &resource.Set{}
+		}
 		r := w.request(row, def, rules, *g)
 		got := t.c.index.Place(&r, n)
+		t.take(role, def.Need, len(got))
 		for i, p := range got {
 			items = append(items, state.Placement{Task: g.tasks[i], Node: p.Node, Ports: p.Ports})
 			w.placed = append(w.placed, p.Node)
 			t.c.nodes.push(p.Node) // our pick is tentative
 		}
 		g.tasks = g.tasks[len(got):]
-		if len(got) < n {
+		switch {
+		case len(got) < n:
 			unplaced = least(unplaced, def.Need)
-		} else if len(g.tasks) > 0 {
+		case len(g.tasks) > 0 && n == asked:
 			more = true
 		}
 	}

@@ -221,6 +221,7 @@ func (e *explainer) holdPlace(h *Hold, w *waiting, g waitingGroup) {
 		return
 	}
 	r := w.request(e.row, def, rules, g)
+	r.Quota = quotaOf(e.view, roleOf(e.row.App), def.Need, nil).refusal()
 	var p placement.Explanation
 	if e.help {
 		p = x.Explain(&r)

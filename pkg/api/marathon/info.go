@@ -115,7 +115,7 @@ var funnel = []struct {
 	reason  string
 	filters []placement.Filter
 }{
-	{"UnfulfilledRole", []placement.Filter{placement.FilterRole}},
+	{"UnfulfilledRole", []placement.Filter{placement.FilterRole, placement.FilterQuota}},
 	{"UnfulfilledConstraint", []placement.Filter{placement.FilterConstraint, placement.FilterImages}},
 	{"NoCorrespondingReservationFound", nil},
 	{"AgentMaintenance", []placement.Filter{placement.FilterInactive}},
