@@ -1,7 +1,12 @@
 package state
 
 import (
+	"bufio"
+	"bytes"
+	"compress/gzip"
+	"encoding/binary"
 	"fmt"
+	"io"
 	"os"
 	"reflect"
 	"slices"
@@ -131,5 +136,68 @@ func TestNothingAboveTheLevelIsProposedOrApplied(t *testing.T) {
 	}
 	if len(newer) > 0 && !slices.ContainsFunc(registry, func(s commandSpec) bool { return s.level == Level }) {
 		t.Errorf("no command needs level %d", Level)
+	}
+}
+
+// The logs and the states they led to were written by release 0.1.0: each has a
+// name, its entries, the hash at the end and a snapshot. Masters of two builds
+// apply the same entries while they are upgraded, and must stay equal.
+func TestLogsAndSnapshotsOfTheFirstReleaseGiveTheStateTheyGaveThere(t *testing.T) {
+	t.Parallel()
+	f, err := os.Open("testdata/release-0.1.0/logs.bin.gz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	unpacked, err := gzip.NewReader(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := bufio.NewReader(unpacked)
+	number := func() uint64 {
+		n, err := binary.ReadUvarint(in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	read := func(n uint64) []byte {
+		b := make([]byte, n)
+		if _, err := io.ReadFull(in, b); err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	logs := 0
+	for ; ; logs++ {
+		if _, err := in.Peek(1); err != nil {
+			break
+		}
+		name := string(read(number()))
+		s := New()
+		for i := range number() {
+			if _, _, err := s.Apply(dcos.Index(i+1), read(number())); err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+		}
+		want := rowSum{Lo: binary.LittleEndian.Uint64(read(8)), Hi: binary.LittleEndian.Uint64(read(8))}
+		if s.View().t.sum != want {
+			t.Errorf("%s: the log leads to a state with hash %x, it was %x in 0.1.0", name, s.View().t.sum, want)
+		}
+		snapshot := read(number())
+		back, err := Restore(bytes.NewReader(snapshot))
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if back.View().t.sum != want || dump(back.View()) != dump(s.View()) {
+			t.Errorf("%s: the snapshot holds another state", name)
+		}
+		if now := written(t, s.View()); !bytes.Equal(now, snapshot) {
+			t.Errorf("%s: 0.1.0 would not read the snapshot that this build writes", name)
+		}
+	}
+	if logs < 30 {
+		t.Errorf("%d logs, want more", logs)
 	}
 }
