@@ -33,6 +33,9 @@ const (
 	stallTicks = electionTicks
 	// hangTicks without an answer: stop the process.
 	hangTicks = 600
+	// holdTicks without a leader: a member that must prove itself goes on
+	// without having been heard.
+	holdTicks = 2 * electionTicks
 
 	maxSizePerMsg        = 1 << 20
 	maxCommittedPerReady = 4 << 20
@@ -65,6 +68,10 @@ type Config struct {
 	SnapshotBytes int64
 	// ReadTicks is how long a read may wait.
 	ReadTicks uint64
+	// Prove makes a member with others beside it hold back its vote until
+	// Proven, or until it has heard no leader for two election timeouts: an old
+	// copy of a data directory has forgotten for whom it voted.
+	Prove bool
 }
 
 func (c Config) withDefaults() Config {
@@ -82,6 +89,10 @@ func (c Config) withDefaults() Config {
 
 // ErrRemoved stops a member that has been removed from the group.
 var ErrRemoved = errors.New("this master was removed from the cluster; wipe its data directory to join again")
+
+// ErrRolledBack stops a member whose files are older than what the cluster
+// knows of it.
+var ErrRolledBack = errors.New("an old copy of this master's data directory was restored: the cluster has seen a later start of it")
 
 // Unknown is the answer to a proposal whose fate is not known: it was written
 // to this member's log, and leadership was lost before it was committed here.

@@ -42,13 +42,16 @@ type Core struct {
 	reads     reads
 	snaps     snaps
 	moving    *move
-	low       map[uint64]bool // members whose disk is below its reserve
+	low       map[uint64]bool   // members whose disk is below its reserve
+	heard     map[uint64]uint64 // tick of the last message of each member
+	held      bool              // neither votes nor campaigns; see Config.Prove
+	led       uint64            // tick of the last message of a leader
 }
 
 // NewCore starts from what Log found on disk. The first Step may be any event.
 func NewCore(cfg Config, found Recovered) (*Core, error) {
 	cfg = cfg.withDefaults()
-	c := &Core{cfg: cfg, mem: raft.NewMemoryStorage(), low: map[uint64]bool{}, conf: &pb.ConfState{}}
+	c := &Core{cfg: cfg, mem: raft.NewMemoryStorage(), low: map[uint64]bool{}, heard: map[uint64]uint64{}, conf: &pb.ConfState{}}
 	var applied uint64
 	if meta := found.Snapshot.GetMetadata(); meta.GetIndex() > 0 {
 		if err := c.mem.ApplySnapshot(found.Snapshot); err != nil {
@@ -84,6 +87,7 @@ func NewCore(cfg Config, found Recovered) (*Core, error) {
 	for _, e := range found.Entries {
 		c.snaps.bytes += int64(len(e.GetData())) + entryOverhead
 	}
+	c.held = cfg.Prove && !c.soleVoter()
 	return c, nil
 }
 
@@ -126,11 +130,15 @@ func (c *Core) Step(now time.Time, e Event) []Effect {
 		c.low[uint64(e.ID)] = e.Low
 		c.checkSpace()
 	case AddLearner:
-		c.change(e.Ticket, e.ID, pb.ConfChangeAddLearnerNode)
+		c.change(e.Ticket, e.ID, addLearner)
 	case Promote:
-		c.change(e.Ticket, e.ID, pb.ConfChangeAddNode)
+		c.change(e.Ticket, e.ID, promote)
+	case Demote:
+		c.change(e.Ticket, e.ID, demote)
 	case Remove:
-		c.change(e.Ticket, e.ID, pb.ConfChangeRemoveNode)
+		c.change(e.Ticket, e.ID, remove)
+	case Proven:
+		c.held = false
 	case Transfer:
 		c.transfer(e.Ticket, uint64(e.To))
 	}
@@ -241,7 +249,12 @@ func (c *Core) tick() {
 	if c.stopped {
 		return
 	}
-	c.raw.Tick()
+	if c.held && c.ticks-c.led >= holdTicks {
+		c.held = false // nobody leads who could say better
+	}
+	if !c.held {
+		c.raw.Tick()
+	}
 	c.expireWaiters()
 	c.expireReads()
 	c.expireMove()
@@ -283,6 +296,15 @@ func (c *Core) received(from dcos.MasterID, b []byte, snapshot bool) {
 	}
 	if m.GetFrom() != uint64(from) || m.GetTo() != uint64(c.cfg.ID) || !acceptable(m, snapshot) {
 		return
+	}
+	c.heard[uint64(from)] = c.ticks
+	switch m.GetType() {
+	case pb.MsgHeartbeat, pb.MsgApp, pb.MsgSnap:
+		c.led = c.ticks
+	case pb.MsgVote, pb.MsgPreVote, pb.MsgTimeoutNow:
+		if c.held {
+			return
+		}
 	}
 	last, _ := c.mem.LastIndex()
 	if m.GetType() == pb.MsgHeartbeat && m.GetTerm() >= c.term && m.GetCommit() > last {
@@ -326,7 +348,7 @@ func (c *Core) peerLost(id uint64) {
 		c.raw.ReportUnreachable(id)
 		return
 	}
-	if id == 0 || id != c.leader || !c.voter() || c.appends.stalled {
+	if id == 0 || id != c.leader || !c.voter() || c.appends.stalled || c.held {
 		return
 	}
 	_ = c.raw.ForgetLeader()

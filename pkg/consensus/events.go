@@ -86,12 +86,20 @@ type (
 		Ticket Ticket
 		ID     dcos.MasterID
 	}
-	// Remove takes a member away. A leader asked to remove itself hands over
-	// leadership and answers dcos.NotLeader.
+	// Demote makes a voter a learner again. A leader asked to demote itself
+	// hands over leadership and answers dcos.NotLeader, as with Remove.
+	Demote struct {
+		Ticket Ticket
+		ID     dcos.MasterID
+	}
+	// Remove takes a member away.
 	Remove struct {
 		Ticket Ticket
 		ID     dcos.MasterID
 	}
+	// Proven says that the cluster knows of no later start of this member than
+	// this one; see Config.Prove.
+	Proven struct{}
 	// Transfer hands leadership to a voter; To 0 lets the core choose.
 	Transfer struct {
 		Ticket Ticket
@@ -178,7 +186,9 @@ func (SnapshotSent) isEvent()     {}
 func (Space) isEvent()            {}
 func (AddLearner) isEvent()       {}
 func (Promote) isEvent()          {}
+func (Demote) isEvent()           {}
 func (Remove) isEvent()           {}
+func (Proven) isEvent()           {}
 func (Transfer) isEvent()         {}
 
 func (Append) isEffect()       {}

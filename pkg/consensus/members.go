@@ -20,16 +20,36 @@ type move struct {
 	ticket Ticket
 	tick   uint64
 	to     uint64
-	remove bool // asked for by the removal of this member
+	other  bool // asked for by a change of this member, which the next leader must make
 }
 
 func (c *Core) member(id uint64) bool {
 	return slices.Contains(c.conf.GetVoters(), id) || slices.Contains(c.conf.GetLearners(), id)
 }
 
+// The changes of members.
+type change uint8
+
+const (
+	addLearner change = iota
+	promote
+	demote
+	remove
+)
+
+func (k change) raft() pb.ConfChangeType {
+	switch k {
+	case promote:
+		return pb.ConfChangeAddNode
+	case remove:
+		return pb.ConfChangeRemoveNode
+	}
+	return pb.ConfChangeAddLearnerNode // of a voter it takes the vote
+}
+
 // change proposes a change of members, or says why not. What is already so is
 // answered at once.
-func (c *Core) change(t Ticket, member dcos.MasterID, kind pb.ConfChangeType) {
+func (c *Core) change(t Ticket, member dcos.MasterID, kind change) {
 	if err := c.refusal(); err != nil {
 		c.resolve(t, err)
 		return
@@ -39,10 +59,10 @@ func (c *Core) change(t Ticket, member dcos.MasterID, kind pb.ConfChangeType) {
 	switch {
 	case err != nil || done:
 		c.resolve(t, err)
-	case kind == pb.ConfChangeRemoveNode && id == uint64(c.cfg.ID):
+	case kind >= demote && id == uint64(c.cfg.ID):
 		c.handOver(t, c.successor(), true)
 	default:
-		cc := &pb.ConfChangeV2{Changes: []*pb.ConfChangeSingle{{Type: kind.Enum(), NodeId: &id}}}
+		cc := &pb.ConfChangeV2{Changes: []*pb.ConfChangeSingle{{Type: kind.raft().Enum(), NodeId: &id}}}
 		data, err := proto.Marshal(cc)
 		if err == nil {
 			err = c.offer(&pb.Entry{Type: pb.EntryConfChangeV2.Enum(), Data: data}, []Ticket{t})
@@ -53,30 +73,59 @@ func (c *Core) change(t Ticket, member dcos.MasterID, kind pb.ConfChangeType) {
 	}
 }
 
-func (c *Core) checkChange(id uint64, kind pb.ConfChangeType) (done bool, err error) {
+func (c *Core) checkChange(id uint64, kind change) (done bool, err error) {
 	voter, member := slices.Contains(c.conf.GetVoters(), id), c.member(id)
 	switch kind {
-	case pb.ConfChangeAddLearnerNode:
+	case addLearner:
 		if id == 0 || raft.IsLocalMsgTarget(id) {
 			return false, fmt.Errorf("%w: member id %x", dcos.ErrInvalid, id)
 		}
 		return member, nil
-	case pb.ConfChangeAddNode:
+	case promote:
 		if voter || !member {
 			return voter, notMember(voter, id)
 		}
 		if lack, ok := c.lacks(id); !ok || lack > caughtUp {
 			return false, unavailable("master %x has not caught up with the log yet, try again in a moment", id)
 		}
-	case pb.ConfChangeRemoveNode:
+	case demote, remove:
 		if !member {
 			return false, notMember(false, id)
 		}
-		if voter && len(c.conf.GetVoters()) == 1 {
-			return false, fmt.Errorf("%w: master %x is the only one that votes", dcos.ErrConflict, id)
+		if !voter {
+			return kind == demote, nil
 		}
 	}
-	return false, nil
+	return false, c.keepsQuorum(id, kind)
+}
+
+// keepsQuorum refuses a change after which those who vote and answer would be
+// no majority.
+func (c *Core) keepsQuorum(id uint64, kind change) error {
+	after := slices.DeleteFunc(slices.Clone(c.conf.GetVoters()), func(v uint64) bool { return v == id })
+	if kind == promote {
+		after = append(after, id)
+	}
+	if len(after) == 0 {
+		return fmt.Errorf("%w: master %x is the only one that votes", dcos.ErrConflict, id)
+	}
+	answer := 0
+	for _, v := range after {
+		if c.answers(v) {
+			answer++
+		}
+	}
+	if need := len(after)/2 + 1; answer < need {
+		return fmt.Errorf("%w: afterwards %d masters would vote, of which only %d answer, and %d are needed: bring back or remove those that do not answer first",
+			dcos.ErrConflict, len(after), answer, need)
+	}
+	return nil
+}
+
+// answers says that a member was heard within an election timeout.
+func (c *Core) answers(id uint64) bool {
+	at, ok := c.heard[id]
+	return id == uint64(c.cfg.ID) || ok && c.ticks-at <= electionTicks
 }
 
 func notMember(ok bool, id uint64) error {
@@ -100,12 +149,12 @@ func (c *Core) lacks(id uint64) (n uint64, ok bool) {
 	return own - min(own, other), ok
 }
 
-// successor is the voter that is best fit to lead: active, with room on its
+// successor is the voter that is best fit to lead: it answers, has room on its
 // disk, and furthest in the log; 0 when there is none.
 func (c *Core) successor() uint64 {
 	var best, match uint64
 	c.raw.WithProgress(func(id uint64, typ raft.ProgressType, pr tracker.Progress) {
-		if id == uint64(c.cfg.ID) || typ == raft.ProgressTypeLearner || !pr.RecentActive || c.low[id] {
+		if id == uint64(c.cfg.ID) || typ == raft.ProgressTypeLearner || !c.answers(id) || c.low[id] {
 			return
 		}
 		if best == 0 || pr.Match > match {
@@ -130,14 +179,14 @@ func (c *Core) transfer(t Ticket, to uint64) {
 	}
 }
 
-func (c *Core) handOver(t Ticket, to uint64, remove bool) {
+func (c *Core) handOver(t Ticket, to uint64, other bool) {
 	switch {
 	case to == 0:
 		c.resolve(t, unavailable("no other master can take over leadership now"))
 	case c.moving != nil:
 		c.resolve(t, unavailable("leadership is being handed over already"))
 	default:
-		c.moving = &move{ticket: t, tick: c.ticks, to: to, remove: remove}
+		c.moving = &move{ticket: t, tick: c.ticks, to: to, other: other}
 		c.raw.TransferLeader(to)
 	}
 }
@@ -149,7 +198,7 @@ func (c *Core) moved() {
 	}
 	m := c.moving
 	c.moving = nil
-	if m.remove {
+	if m.other {
 		c.resolve(m.ticket, dcos.NotLeader{Leader: dcos.MasterID(m.to)})
 		return
 	}
@@ -163,6 +212,17 @@ func (c *Core) expireMove() {
 	}
 	c.resolve(c.moving.ticket, unavailable("master %x did not take over leadership in time", c.moving.to))
 	c.moving = nil
+}
+
+// room says that a majority of the voters has space for more log.
+func (c *Core) room() bool {
+	n := 0
+	for _, v := range c.conf.GetVoters() {
+		if !c.low[v] {
+			n++
+		}
+	}
+	return n > len(c.conf.GetVoters())/2
 }
 
 // checkSpace hands leadership to a member with room when this one's disk is
@@ -186,8 +246,11 @@ type Status struct {
 	Snapshot dcos.Index
 	LogBytes int64 // since the snapshot
 	Stalled  bool
+	Held     bool // see Config.Prove
+	Low      bool // its disk is below the reserve
 	Voters   []dcos.MasterID
 	Learners []dcos.MasterID
+	Answer   []dcos.MasterID // members that were heard within an election timeout, itself among them
 }
 
 // Status may be called between two Steps.
@@ -195,12 +258,20 @@ func (c *Core) Status() Status {
 	s := Status{
 		ID: c.cfg.ID, Term: dcos.Term(c.term), Leader: dcos.MasterID(c.leader), Ready: c.ready(), Applied: dcos.Index(c.applies.index),
 		Snapshot: dcos.Index(c.snaps.index), LogBytes: c.snaps.bytes, Stalled: c.appends.stalled,
+		Held: c.held, Low: c.low[uint64(c.cfg.ID)],
 	}
 	for _, v := range c.conf.GetVoters() {
 		s.Voters = append(s.Voters, dcos.MasterID(v))
 	}
 	for _, v := range c.conf.GetLearners() {
 		s.Learners = append(s.Learners, dcos.MasterID(v))
+	}
+	for _, list := range [][]uint64{c.conf.GetVoters(), c.conf.GetLearners()} {
+		for _, v := range list {
+			if c.answers(v) {
+				s.Answer = append(s.Answer, dcos.MasterID(v))
+			}
+		}
 	}
 	return s
 }

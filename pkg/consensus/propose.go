@@ -81,6 +81,8 @@ func (c *Core) refusal() error {
 		return errStalled
 	case c.low[uint64(c.cfg.ID)]:
 		return errNoSpace
+	case !c.room():
+		return errNoRoom
 	case c.snaps.behind(c.cfg.SnapshotBytes):
 		return unavailable("this master cannot write snapshots (%v) and its log has become too long", c.snaps.err)
 	}
@@ -90,6 +92,8 @@ func (c *Core) refusal() error {
 var errTooMuch = unavailable("too much is waiting to be written, try again in a moment")
 
 var errNoSpace = unavailable("the disk of the leading master is almost full; free space on it")
+
+var errNoRoom = unavailable("the disks of a majority of the masters are almost full; free space on them")
 
 // refuse answers everything that was not proposed yet.
 func (c *Core) refuse(why func() error) {

@@ -65,11 +65,13 @@ const (
 
 // Raft is one running member. It implements state.Proposer and state.Feed.
 type Raft struct {
-	o     Options
-	core  *Core // the loop's own
-	log   *Log  // the disk goroutine's own
-	snaps *Snapshots
-	store *state.Store // the machine goroutine's own
+	o    Options
+	core *Core // the loop's own
+	log  *Log  // the disk goroutine's own
+
+	incarnation uint64
+	snaps       *Snapshots
+	store       *state.Store // the machine goroutine's own
 
 	events   *inbox[Event]  // to the loop
 	disk     *inbox[Effect] // Append and CompactLog
@@ -96,9 +98,14 @@ var (
 func New(o Options) (*Raft, error) {
 	o = o.withDefaults()
 	snaps := NewSnapshots(o.Snapshots)
+	snaps.Reserve = o.Reserve / 2 // the other half is the log's
 	start, err := Load(o.Log, snaps, o.Identity)
 	if err != nil {
 		return nil, err
+	}
+	incarnation, err := raiseIncarnation(o.Log)
+	if err != nil {
+		return nil, errors.Join(err, start.Log.Close())
 	}
 	var nonce [8]byte
 	_, _ = rand.Read(nonce[:]) // never fails
@@ -108,7 +115,7 @@ func New(o Options) (*Raft, error) {
 		return nil, errors.Join(err, start.Log.Close())
 	}
 	r := &Raft{
-		o: o, core: core, log: start.Log, snaps: snaps, store: start.Store,
+		o: o, core: core, incarnation: incarnation, log: start.Log, snaps: snaps, store: start.Store,
 		events: newInbox[Event](), disk: newInbox[Effect](), machine: newInbox[Effect](),
 		ring: newRing(start.Store.View().Index(), o.RingChanges, o.RingAge), lead: newBoard(Lead{}), down: make(chan struct{}),
 	}

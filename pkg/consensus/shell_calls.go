@@ -3,6 +3,7 @@ package consensus
 import (
 	"context"
 	"fmt"
+	"io"
 	"sync"
 
 	"github.com/dcos-go/dcos/pkg/dcos"
@@ -149,8 +150,15 @@ func (r *Raft) Promote(ctx context.Context, id dcos.MasterID) error {
 	return r.change(ctx, func(t Ticket) Event { return Promote{t, id} })
 }
 
-// Remove takes a member away. A leader that is to remove itself hands over
-// leadership and answers dcos.NotLeader.
+// Demote makes a voter a learner, which gets the log and does not count. A
+// leader that is to demote or remove itself hands over leadership and answers
+// dcos.NotLeader: the next leader does it. What would leave no majority of
+// voters that answer is a dcos.ErrConflict.
+func (r *Raft) Demote(ctx context.Context, id dcos.MasterID) error {
+	return r.change(ctx, func(t Ticket) Event { return Demote{t, id} })
+}
+
+// Remove takes a member away.
 func (r *Raft) Remove(ctx context.Context, id dcos.MasterID) error {
 	return r.change(ctx, func(t Ticket) Event { return Remove{t, id} })
 }
@@ -158,6 +166,31 @@ func (r *Raft) Remove(ctx context.Context, id dcos.MasterID) error {
 // Transfer hands leadership over; to 0 lets the core choose.
 func (r *Raft) Transfer(ctx context.Context, to dcos.MasterID) error {
 	return r.change(ctx, func(t Ticket) Event { return Transfer{t, to} })
+}
+
+// Start is which start of this member it is: a number that each start raises,
+// and a random one that tells this start from another that was given the same
+// number by an old copy of the directory.
+func (r *Raft) Start() (incarnation, nonce uint64) { return r.incarnation, r.o.Core.Nonce }
+
+// Prove says that the cluster knows of no later start of this member; see
+// Config.Prove.
+func (r *Raft) Prove() { r.events.put(Proven{}) }
+
+// WriteSnapshot streams the state as of now, linearizable, in the form of a
+// snapshot file; writes go on meanwhile. It may be restored elsewhere with
+// RestoreSnapshot.
+func (r *Raft) WriteSnapshot(ctx context.Context, open func(dcos.Index) (io.Writer, error)) error {
+	v, err := r.Read(ctx)
+	if err != nil {
+		return err
+	}
+	s := r.status.Load()
+	w, err := open(v.Index())
+	if err != nil {
+		return err
+	}
+	return WriteSnapshot(w, v, s.Term, s.Voters)
 }
 
 // Leadership is who leads now, and a channel that is closed when that changes.

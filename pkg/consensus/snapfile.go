@@ -32,10 +32,15 @@ const (
 
 // Snapshots are the snapshot files of one member. Methods may be called from
 // several goroutines as long as they are for different indexes or readers.
-type Snapshots struct{ fs journal.FS }
+type Snapshots struct {
+	fs journal.FS
+	// Reserve is how much of the disk a snapshot must leave free; 0 is no limit.
+	// The log shares the disk, and must never meet its end.
+	Reserve uint64
+}
 
 // NewSnapshots uses a directory of its own.
-func NewSnapshots(fs journal.FS) *Snapshots { return &Snapshots{fs} }
+func NewSnapshots(fs journal.FS) *Snapshots { return &Snapshots{fs: fs} }
 
 func snapName(index dcos.Index) string { return fmt.Sprintf("%016x%s", uint64(index), snapSuffix) }
 
@@ -46,21 +51,24 @@ func (s *Snapshots) Save(marker *pb.Snapshot, write func(io.Writer) error) error
 	if err != nil {
 		return fmt.Errorf("snapshot %d: %w", index, err)
 	}
-	return s.create(index, ".save", func(w io.Writer) error {
-		h := sha256.New()
-		out := bufio.NewWriterSize(io.MultiWriter(w, h), 1<<18)
-		_, _ = out.WriteString(snapMagic)
-		_, _ = out.Write(binary.BigEndian.AppendUint32(nil, uint32(len(head))))
-		_, _ = out.Write(head)
-		if err := write(out); err != nil {
-			return err
-		}
-		if err := out.Flush(); err != nil {
-			return err
-		}
-		_, err := w.Write(h.Sum(nil))
+	return s.create(index, ".save", func(w io.Writer) error { return writeSnapFile(w, head, write) })
+}
+
+// writeSnapFile writes the whole of a snapshot file.
+func writeSnapFile(w io.Writer, marker []byte, write func(io.Writer) error) error {
+	h := sha256.New()
+	out := bufio.NewWriterSize(io.MultiWriter(w, h), 1<<18)
+	_, _ = out.WriteString(snapMagic)
+	_, _ = out.Write(binary.BigEndian.AppendUint32(nil, uint32(len(marker))))
+	_, _ = out.Write(marker)
+	if err := write(out); err != nil {
 		return err
-	})
+	}
+	if err := out.Flush(); err != nil {
+		return err
+	}
+	_, err := w.Write(h.Sum(nil))
+	return err
 }
 
 // Receive writes a file that another member streams (see Raw), and takes it
@@ -93,7 +101,7 @@ func (s *Snapshots) create(index dcos.Index, suffix string, fill func(io.Writer)
 	if err != nil {
 		return fmt.Errorf("snapshot %d: create: %w", index, err)
 	}
-	err = fill(&fileWriter{f: f})
+	err = fill(&fileWriter{f: f, room: s.room})
 	if err == nil {
 		err = f.Sync()
 	}
@@ -179,13 +187,36 @@ func (s *Snapshots) Prune(keep dcos.Index) error {
 	return nil
 }
 
+// roomEvery is how much is written between two looks at the free space.
+const roomEvery = 4 << 20
+
+// room refuses to go on when the next step would touch the reserve.
+func (s *Snapshots) room() error {
+	if s.Reserve == 0 {
+		return nil
+	}
+	ok, err := journal.HasRoom(s.fs, roomEvery, s.Reserve)
+	if err != nil || ok {
+		return nil //nolint:nilerr // what cannot be asked is not known to be full
+	}
+	return fmt.Errorf("%w: less than %d MiB would be left free on the disk", dcos.ErrExhausted, s.Reserve>>20)
+}
+
 // fileWriter writes a file from its beginning.
 type fileWriter struct {
-	f   journal.File
-	off int64
+	f    journal.File
+	off  int64
+	room func() error
+	next int64 // offset at which to ask for room
 }
 
 func (w *fileWriter) Write(p []byte) (int, error) {
+	if w.off+int64(len(p)) > w.next {
+		if err := w.room(); err != nil {
+			return 0, err
+		}
+		w.next = w.off + int64(len(p)) + roomEvery
+	}
 	n, err := w.f.WriteAt(p, w.off)
 	w.off += int64(n)
 	return n, err

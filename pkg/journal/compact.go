@@ -5,23 +5,21 @@ import "fmt"
 // Cut begins a new segment, after making the old one durable. Owners call it
 // before they write what TruncatePrefix shall keep.
 func (j *Journal) Cut() error {
-	if err := j.Sync(); err != nil {
-		return err
-	}
-	if j.err != nil { // the mark behind a good Sync could not be written
+	if j.err != nil {
 		return j.err
 	}
 	if j.end == headerSize {
 		return nil
 	}
-	// The mark behind the last Sync is part of the chain that the next header
-	// continues, so it has to be durable as well.
+	// One fsync for all of it: records, and the mark behind the last Sync, which
+	// is part of the chain that the next header continues. A mark of its own is
+	// not needed, since a segment with a successor is durable as a whole.
 	if j.end != j.synced {
 		j.n.fsyncs.Add(1)
 		if err := j.f.Sync(); err != nil {
 			return j.fail("fsync", err)
 		}
-		j.synced = j.end
+		j.synced, j.dirty = j.end, false
 	}
 	seq := j.segs[len(j.segs)-1].seq + 1
 	return j.create(header{prev: j.last, seq: seq, first: j.next, floor: headerSize}, nil)
@@ -62,7 +60,15 @@ func (j *Journal) Compact(live [][]byte) error {
 	if err := j.create(h, live); err != nil {
 		return err
 	}
-	return j.forget(old)
+	// What it replaces need not be gone durably, in no order: Open does not look
+	// behind a segment that replaces all before it, and removes it.
+	for range old {
+		if err := j.fs.Remove(j.segs[0].name); err != nil {
+			return j.fail("remove "+j.segs[0].name+" after", err)
+		}
+		j.shift()
+	}
+	return nil
 }
 
 // forget removes the n oldest segments.
@@ -72,11 +78,16 @@ func (j *Journal) forget(n int) error {
 		if err := j.drop([]string{s.name}); err != nil {
 			return err
 		}
-		j.segs = j.segs[1:]
-		j.n.segments.Add(-1)
-		j.n.size.Add(-s.size)
+		j.shift()
 	}
 	return nil
+}
+
+// shift takes the oldest segment, which was removed, off the list.
+func (j *Journal) shift() {
+	j.n.segments.Add(-1)
+	j.n.size.Add(-j.segs[0].size)
+	j.segs = j.segs[1:]
 }
 
 // create writes a segment under a temporary name, makes it durable, gives it

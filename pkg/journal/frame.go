@@ -148,6 +148,7 @@ type scan struct {
 	records [][]byte // alias the bytes that were scanned
 	end     int64    // length of the good part
 	last    uint32   // crc of the last good frame
+	synced  int64    // length that a good frame says was durable
 	damaged string   // not empty: the bytes at end had been durable
 }
 
@@ -164,6 +165,7 @@ func scanSegment(b []byte, h header, salt uint32, sealed bool) scan {
 			s.records = append(s.records, f.payload)
 		}
 		s.last = f.crc
+		s.synced = max(s.synced, int64(f.synced))
 		s.end += int64(n)
 	}
 	switch whole := s.end == int64(len(b)); {

@@ -346,3 +346,60 @@ func TestWhatRecoveryReadFromTheCacheIsMadeDurable(t *testing.T) {
 		t.Fatalf("after the power failure: %q, want what the process before had seen", got)
 	}
 }
+
+func TestTailOfAFailedFsyncIsWrittenAgainBeforeItIsTrusted(t *testing.T) {
+	// The fsync fails and the kernel holds the pages for clean all the same. The
+	// next process reads the record from the cache; the power fails after that.
+	for seed := range uint64(20) {
+		fs := journaltest.New(seed)
+		j, _ := open(t, fs, journal.Options{})
+		must(t, j.Append(recs("promised")...))
+		must(t, j.Sync())
+		must(t, j.Append(recs("seen")...))
+		fs.FailNth(journaltest.OpSync, 1, errors.New("input/output error"))
+		if err := j.Sync(); err == nil {
+			t.Fatal("no error")
+		}
+		fs.Kill()
+		_, seen := open(t, fs, journal.Options{})
+		fs.Crash()
+		if _, got := open(t, fs, journal.Options{}); !cmp.Equal(seen, got) {
+			t.Fatalf("seed %d: %q after the power failure, the process before had read %q", seed, got, seen)
+		}
+	}
+}
+
+func TestTailThatCannotBeWrittenAgainIsAnError(t *testing.T) {
+	fs := journaltest.New(5)
+	j, _ := open(t, fs, journal.Options{})
+	must(t, j.Append(recs("seen")...))
+	fs.Kill()
+	fs.FailNth(journaltest.OpWrite, 1, errors.New("input/output error"))
+	if _, _, err := journal.Open(fs, journal.Options{}); err == nil || !strings.Contains(err.Error(), "input/output error") {
+		t.Fatalf("open: %v", err)
+	}
+}
+
+func TestNewSegmentAndCompactionCostFewFsyncs(t *testing.T) {
+	fs := journaltest.New(1)
+	j, _ := open(t, fs, journal.Options{SegmentBytes: 300})
+	for i := range 8 {
+		must(t, j.Append(recs(strings.Repeat("x", 100))...))
+		must(t, j.Sync())
+		before := j.Stats().Fsyncs
+		must(t, j.Cut())
+		// The old segment, the new one, its name: a disk of 200 ms must not look
+		// like one that hangs.
+		if n := j.Stats().Fsyncs - before; n > 3 {
+			t.Fatalf("cut %d costs %d fsyncs", i, n)
+		}
+	}
+	before := j.Stats().Fsyncs
+	must(t, j.Compact(recs("live")))
+	if n := j.Stats().Fsyncs - before; n > 2 {
+		t.Fatalf("compaction of %d segments costs %d fsyncs", 9, n)
+	}
+	if s := j.Stats(); s.Segments != 1 {
+		t.Fatalf("%d segments are left", s.Segments)
+	}
+}

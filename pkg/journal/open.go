@@ -183,7 +183,10 @@ func (j *Journal) link(parts []part) (records [][]byte, stale []string, err erro
 
 // adopt opens the last segment for appending and cuts off a torn tail. It syncs
 // file and directory in any case: the bytes and names that were read may come
-// from a page cache whose process died before its fsync.
+// from a page cache whose process died before its fsync. And it first writes
+// again what no frame says was durable: after an fsync that failed, the kernel
+// holds pages that never reached the disk for clean, and a later fsync passes
+// them over. Written again, they reach it now, or fail now.
 func (j *Journal) adopt(p part) error {
 	f, err := j.fs.Open(p.name)
 	if err != nil {
@@ -193,6 +196,10 @@ func (j *Journal) adopt(p part) error {
 	if torn := int64(len(p.data)) - p.scan.end; torn > 0 {
 		j.n.torn.Store(torn)
 		err = f.Truncate(p.scan.end)
+	}
+	if from := max(p.scan.synced, int64(p.h.floor)); err == nil && from < p.scan.end {
+		j.n.writes.Add(1)
+		_, err = f.WriteAt(p.data[from:p.scan.end], from)
 	}
 	if err == nil {
 		j.n.fsyncs.Add(1)
