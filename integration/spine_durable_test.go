@@ -7,6 +7,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -222,7 +223,7 @@ func TestSpineDamagedLogIsNamedAndTheOthersGoOn(t *testing.T) {
 		echo $f`))
 	eventually(t, 30*time.Second, "the damaged master names the file and what to do", func() error {
 		status := mustRun(t, hurt, "systemctl", "show", "--property=StatusText", "--value", "dcos.service")
-		for _, w := range []string{filepath.Base(file), "damaged", "does not vote", "dcos uninstall", "dcos master remove"} {
+		for _, w := range []string{filepath.Base(file), "damaged", "does not vote", "dcos master wipe --yes"} {
 			if !strings.Contains(status, w) {
 				return fmt.Errorf("its status lacks %q: %s", w, status)
 			}
@@ -247,13 +248,8 @@ func TestSpineDamagedLogIsNamedAndTheOthersGoOn(t *testing.T) {
 			old = m.ID
 		}
 	}
-	mustRun(t, hurt, "/usr/local/bin/dcos", "uninstall", "--yes")
-	if err := c.add(t.Context(), hurt, true); err != nil {
-		t.Fatal(err)
-	}
-	if out, err := c.dcos(t, "master", "remove", old); err != nil {
-		t.Fatalf("remove the old member: %v %s", err, out)
-	}
+	repair := repairOf(t, hurt)
+	mustRun(t, hurt, "sh", "-c", repair)
 	eventually(t, time.Minute, "three masters vote, the repaired one among them", func() error {
 		status, err := c.status(t.Context())
 		if err != nil {
@@ -267,4 +263,15 @@ func TestSpineDamagedLogIsNamedAndTheOthersGoOn(t *testing.T) {
 		return nil
 	})
 	c.holdsAll(t, hurt, &writes{acknowledged: map[string]bool{"/before": true, "/meanwhile": true}})
+}
+
+// repairOf is the command that a failed master's status names.
+func repairOf(t *testing.T, h *hosts.Host) string {
+	t.Helper()
+	status := mustRun(t, h, "systemctl", "show", "--property=StatusText", "--value", "dcos.service")
+	m := regexp.MustCompile(`run on its machine: (.*?) \(`).FindStringSubmatch(status)
+	if m == nil {
+		t.Fatalf("%s: no repair in the status: %s", h.Name(), status)
+	}
+	return m[1]
 }

@@ -68,34 +68,6 @@ func nodeTable(masters []client.MasterStatus, nodes []client.Node) *table {
 	return t
 }
 
-func masterList(e *Env) *cobra.Command {
-	list := &cobra.Command{Use: "list", Short: "List the masters and who leads", Args: noArgs}
-	asJSON := jsonFlag(list)
-	list.RunE = ask(e, func(ctx context.Context, api *client.Client, _ []string) error {
-		masters, err := client.All(ctx, api.Masters, client.Query{})
-		if err != nil {
-			return err
-		}
-		t := newTable("NAME", "API", "ID", "LEADS", "VOTES", "ALIVE", "VERSION")
-		for _, m := range masters {
-			t.add(m.Name, m.API, m.ID, strconv.FormatBool(m.Leader), strconv.FormatBool(m.Voter), strconv.FormatBool(m.Alive), m.Version)
-		}
-		return show(e, *asJSON, masters, t, "no masters")
-	})
-	return list
-}
-
-func masterRemove(e *Env) *cobra.Command {
-	remove := &cobra.Command{
-		Use: "remove MASTER", Short: "Take a dead master out of the group, so that it counts for no majority", Args: exactly(1),
-		Example: "  dcos master list\n  dcos master remove 5013d9a506d1ee3a",
-	}
-	remove.RunE = ask(e, func(ctx context.Context, api *client.Client, args []string) error {
-		return api.RemoveMaster(ctx, args[0])
-	})
-	return remove
-}
-
 func whyCommand(e *Env) *cobra.Command {
 	c := &cobra.Command{
 		Use: "why APP", Short: "Say why an app does not run, and what would help", Args: exactly(1), GroupID: "see",

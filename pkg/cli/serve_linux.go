@@ -23,7 +23,13 @@ func masterCommand(e *Env) *cobra.Command {
 	c := processCommand(e, "master", "Run a master in the foreground",
 		"The first master of a cluster starts with --bootstrap; others with --join ADDRESS --token TOKEN.\nLater starts need neither.",
 		node.Master)
-	c.AddCommand(masterList(e), masterRemove(e))
+	c.AddCommand(masterCommands(e)...)
+	c.AddCommand(masterJoin(e), masterWipe(e), masterRecover(e))
+	for _, below := range c.Commands() {
+		if below.Name() == "snapshot" {
+			below.AddCommand(snapshotRestore(e))
+		}
+	}
 	return c
 }
 

@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -111,6 +112,35 @@ func (c *Client) ActivateNode(ctx context.Context, id string) error {
 // RemoveMaster takes a dead master out of the group.
 func (c *Client) RemoveMaster(ctx context.Context, id string) error {
 	return c.do(ctx, call{method: http.MethodDelete, path: "/dcos/v1/masters/" + url.PathEscape(id)}, nil)
+}
+
+// LeaveMaster takes a master out of the group that may be alive: it hands over
+// leadership first. It may be repeated until it is answered.
+func (c *Client) LeaveMaster(ctx context.Context, id string) error {
+	return c.do(ctx, call{method: http.MethodDelete, path: "/dcos/v1/masters/" + url.PathEscape(id), query: url.Values{"leave": {"true"}}}, nil)
+}
+
+// ChangeMaster makes a master a voter ("promote"), a learner ("demote") or the
+// leader ("lead"). It may be repeated until it is answered.
+func (c *Client) ChangeMaster(ctx context.Context, id, change string) error {
+	return c.do(ctx, call{method: http.MethodPost, path: "/dcos/v1/masters/" + url.PathEscape(id) + "/" + change}, nil)
+}
+
+// Snapshot streams the whole state into a writer and gives its index. The
+// stream's own hash says whether it is whole.
+func (c *Client) Snapshot(ctx context.Context, into io.Writer) (index uint64, err error) {
+	res, err := c.send(ctx, call{method: http.MethodPost, path: "/dcos/v1/snapshot"})
+	if err != nil {
+		return 0, err
+	}
+	defer res.Body.Close()
+	if index, err = strconv.ParseUint(res.Header.Get("X-Dcos-Index"), 10, 64); err != nil {
+		return 0, fmt.Errorf("%w: the answer is no snapshot", dcos.ErrUnavailable)
+	}
+	if _, err := io.Copy(into, res.Body); err != nil {
+		return 0, fmt.Errorf("%w: the snapshot broke off: %w", dcos.ErrUnavailable, err)
+	}
+	return index, nil
 }
 
 // Tasks lists tasks, also ended ones that are kept.

@@ -35,7 +35,8 @@ type Config struct {
 	TLSCert string `json:"tls_cert" roles:"master" doc:"Certificate chain (PEM) of the API port; read again when it changes. One signed by the cluster's own CA is made when empty."`
 	TLSKey  string `json:"tls_key" roles:"master" doc:"Private key (PEM) that goes with tls_cert."`
 
-	DiskReserveMB int `json:"disk_reserve_mb" default:"256" roles:"master" doc:"Free space of the data directory, in MiB, below which a master accepts no writes."`
+	DiskReserveMB     int `json:"disk_reserve_mb" default:"256" roles:"master" doc:"Free space of the data directory, in MiB, below which a master accepts no writes."`
+	DeadMasterMinutes int `json:"dead_master_minutes" default:"0" roles:"master" doc:"Minutes after which the leader removes a master that does not answer, when at least three others vote and all of them answer. 0 removes none."`
 
 	Isolation    string            `json:"isolation" default:"auto" roles:"agent,dev" doc:"How tasks are run: container (namespaces, cgroups, images; needs root), process (plain processes, nothing enforced), or auto: container where possible."`
 	Resources    string            `json:"resources" roles:"agent,dev" doc:"What the agent offers, e.g. cpus:4;mem:8192;disk:20000;ports:[31000-32000]. Kinds that are not named are found out."`
@@ -143,6 +144,9 @@ func (c *Config) Check(role string) error {
 	positive("task_log_bytes", c.LogBytes)
 	positive("task_pids", c.TaskPids)
 	positive("image_limit_mb", c.ImageLimitMB)
+	if c.DeadMasterMinutes < 0 {
+		fault("dead_master_minutes", "got %d, expected 0 (never) or more", c.DeadMasterMinutes)
+	}
 	if c.DiskReserveMB < 0 || c.ReserveMemMB < 0 || c.ReserveCPUs < 0 || c.SandboxKeep < 0 {
 		fault("disk_reserve_mb, reserve_mem_mb, reserve_cpus, sandbox_keep", "must not be negative")
 	}

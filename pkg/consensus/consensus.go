@@ -88,7 +88,7 @@ func (c Config) withDefaults() Config {
 }
 
 // ErrRemoved stops a member that has been removed from the group.
-var ErrRemoved = errors.New("this master was removed from the cluster; wipe its data directory to join again")
+var ErrRemoved = errors.New("this master was removed from the cluster: run `dcos uninstall` on its machine, and install it again to join as a new one")
 
 // ErrRolledBack stops a member whose files are older than what the cluster
 // knows of it.

@@ -14,8 +14,11 @@ import (
 )
 
 // Repair is what an operator is told when files of a master are damaged.
-const Repair = "this master does not vote; while a majority of the others lives, run `dcos uninstall` on its machine, install it again " +
-	"with a line from `dcos token create master`, and take the old member away with `dcos master remove`; the other masters hold the state"
+const Repair = "this master does not vote; while a majority of the others lives, run on its machine: " + RepairCommand +
+	" (it joins them anew and gets the state from them); without a majority, see docs/ops/lost-quorum.md, and for the only master docs/ops/restore.md"
+
+// RepairCommand is what mends one master among others.
+const RepairCommand = "systemctl stop dcos; dcos master wipe --yes && systemctl start dcos"
 
 // The kinds of record of the raft log, the first byte of each. A log begins
 // with an identity; a snapshot says that entries up to its index are gone.

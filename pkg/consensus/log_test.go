@@ -144,7 +144,7 @@ func TestDamagedFilesAreNamedWithTheRepair(t *testing.T) {
 			fs, snapFS := build()
 			tt.damage(fs, snapFS)
 			_, err := Load(fs, NewSnapshots(snapFS), Identity{"c", 1})
-			if !errors.Is(err, journal.ErrDamaged) || !strings.Contains(err.Error(), tt.file) || !strings.Contains(err.Error(), "dcos master remove") {
+			if !errors.Is(err, journal.ErrDamaged) || !strings.Contains(err.Error(), tt.file) || !strings.Contains(err.Error(), RepairCommand) {
 				t.Fatalf("error: %v", err)
 			}
 		})
@@ -169,7 +169,7 @@ func TestRecordsThatContradictEachOtherAreDamage(t *testing.T) {
 		must(t, err)
 		must(t, j.Append(tt.recs...))
 		must(t, j.Close())
-		if _, _, err := OpenLog(fs); !errors.Is(err, journal.ErrDamaged) || !strings.Contains(err.Error(), "dcos uninstall") {
+		if _, _, err := OpenLog(fs); !errors.Is(err, journal.ErrDamaged) || !strings.Contains(err.Error(), RepairCommand) {
 			t.Errorf("%s: %v", tt.name, err)
 		}
 	}

@@ -395,7 +395,7 @@ func TestMemberRestartsFromItsFiles(t *testing.T) {
 	b[70] ^= 1
 	must(t, os.WriteFile(filepath.Join(dir, "log", name), b, 0o600))
 	_, err = New(open())
-	if !errors.Is(err, journal.ErrDamaged) || !strings.Contains(err.Error(), name) || !strings.Contains(err.Error(), "dcos master remove") {
+	if !errors.Is(err, journal.ErrDamaged) || !strings.Contains(err.Error(), name) || !strings.Contains(err.Error(), RepairCommand) {
 		t.Fatalf("damaged log: %v", err)
 	}
 }

@@ -111,4 +111,10 @@ type Master struct {
 	Level   uint64   `cbor:"6,keyasint"` // the feature level its binary supports
 	Version string   `cbor:"7,keyasint,omitempty"`
 	Joined  Time     `cbor:"8,keyasint,omitempty"` // written by state
+
+	// What state keeps and PutMaster does not change: the last start that the
+	// master told of, and that it stays a learner until somebody promotes it.
+	Incarnation uint64 `cbor:"9,keyasint,omitempty" since:"2"`
+	Start       uint64 `cbor:"10,keyasint,omitempty" since:"2"` // random, of that start
+	Hold        bool   `cbor:"11,keyasint,omitempty" since:"2"`
 }

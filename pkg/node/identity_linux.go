@@ -27,7 +27,8 @@ import (
 //	secrets        the cluster's secrets (auth.SaveSecrets)
 //	credentials    its certificate (auth.SaveCredentials)
 //	raft, snapshots the replicated log and state
-//	gossip.keys    the gossip keyring
+//	replaced       the number it had before `dcos master wipe`, until it is a
+//	               member again
 type masterFiles struct {
 	dir     string
 	id      dcos.MasterID
@@ -72,7 +73,12 @@ func openMaster(ctx context.Context, c config.Config, dev bool, advertise string
 	}
 	m.id = dcos.MasterID(n)
 	creds, err := m.load()
+	old, wiped := m.replaced()
 	switch {
+	case err == nil && wiped && old == m.id:
+		err = fmt.Errorf("%w: the wiping of %s was cut off: run `dcos master wipe` again", dcos.ErrConflict, m.dir)
+	case err == nil && wiped:
+		creds, err = m.rejoin(ctx, c, old, creds, advertise, log)
 	case err == nil:
 	case !errors.Is(err, dcos.ErrNotFound):
 		return nil, err

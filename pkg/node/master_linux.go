@@ -41,6 +41,9 @@ type master struct {
 	catalog  *catalog.Catalog
 	gateway  *gateway.Gateway
 
+	changing one                         // the changes of the masters that this one makes as their leader
+	dead     map[dcos.MasterID]time.Time // who does not answer, since when; of whoever holds changing
+
 	mu    sync.Mutex
 	peers map[string]*api.Peer // guarded by mu; by identity, agents and masters
 }
@@ -48,7 +51,7 @@ type master struct {
 // newMaster binds the ports, reads or makes the identity and opens the log. A
 // listener is bound before a machine joins, since others are told its port.
 func newMaster(ctx context.Context, p *process) (_ *master, err error) {
-	m := &master{process: p, peers: map[string]*api.Peer{}}
+	m := &master{process: p, peers: map[string]*api.Peer{}, changing: make(one, 1), dead: map[dcos.MasterID]time.Time{}}
 	defer func() {
 		if err != nil {
 			m.close()
@@ -68,10 +71,10 @@ func newMaster(ctx context.Context, p *process) (_ *master, err error) {
 	m.links = &consensus.Links{Dial: m.dialRaft, Log: p.log}
 	m.raft, err = consensus.New(consensus.Options{
 		Identity: m.files.raft(), Log: m.files.log, Snapshots: m.files.snaps, Transport: m.links, Logger: p.log,
-		Reserve: uint64(p.c.DiskReserveMB) << 20,
+		Reserve: uint64(p.c.DiskReserveMB) << 20, Core: consensus.Config{Prove: true},
 	})
 	if err != nil {
-		return nil, fmt.Errorf("open the replicated log: %w", err)
+		return nil, fmt.Errorf("open the replicated log in %s: %w", m.files.dir, err)
 	}
 	m.listener = link.NewListener(m.peerPort, p.linkConfig(m.files.keeper.Credentials))
 	m.gate = auth.NewGate(func() *auth.Secrets { return m.files.secrets }, nil)
@@ -119,43 +122,47 @@ func (m *master) parts() ([]part, error) {
 	if err != nil {
 		return nil, err
 	}
-	return []part{
-		{"raft", m.runRaft},
+	all := []part{
+		{"raft", m.raft.Run},
 		{"peer port", m.listener.Run},
 		{"raft connections", m.serveRaft},
 		{"joins", func(ctx context.Context) error { return joins.Run(ctx, m.listener) }},
 		{"certificate", func(ctx context.Context) error { return m.files.keeper.Run(ctx, m.renew) }},
 		{"leader", func(ctx context.Context) error { return m.lead(ctx, lead) }},
 		{"own row", m.tellRow},
+		{"own start", m.proveStart},
 		{"scheduler", m.sched.Run},
 		{"dispatch", m.dispatch.Run},
 		{"sessions", m.serveAgents},
 		{"API for masters", func(ctx context.Context) error { return m.servePassedOn(ctx, passedOn) }},
 		{"API", front},
-	}, nil
+	}
+	if m.agent == nil { // which does it for both
+		all = append(all, part{"masters", m.keepMasters})
+	}
+	return all, nil
 }
 
-// runRaft hands leadership over before it ends, so that nobody waits for an
-// election.
-func (m *master) runRaft(ctx context.Context) error {
-	rctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+// handOverWait bounds how long the end of a process waits for another leader.
+const handOverWait = 2 * time.Second
+
+// handOver gives leadership to another master, so that nobody waits for an
+// election. It is the first thing of an orderly end: the API still answers, and
+// passes on to the new leader what comes meanwhile.
+func (m *master) handOver() {
+	s := m.raft.Stats()
+	if s.Leader != m.files.id || len(s.Voters) < 2 {
+		return
+	}
+	from := time.Now()
+	ctx, cancel := context.WithTimeout(context.Background(), handOverWait)
 	defer cancel()
-	done := make(chan error, 1)
-	go func() { done <- m.raft.Run(rctx) }() // ends with rctx
-	select {
-	case err := <-done:
-		return err
-	case <-ctx.Done():
+	if err := m.raft.Transfer(ctx, 0); err != nil {
+		m.log.Warn("leadership was not handed over", "err", err)
+		return
 	}
-	if s := m.raft.Stats(); s.Leader == m.files.id && len(s.Voters) > 1 {
-		tctx, stop := context.WithTimeout(rctx, 2*time.Second)
-		if err := m.raft.Transfer(tctx, 0); err != nil {
-			m.log.Info("leadership was not handed over", "err", err)
-		}
-		stop()
-	}
-	cancel()
-	return <-done
+	l, _ := m.raft.Leadership()
+	m.log.Info("leadership handed over", "to", hex(l.Leader), "took", time.Since(from))
 }
 
 func (m *master) dialRaft(ctx context.Context, to dcos.MasterID) (net.Conn, error) {

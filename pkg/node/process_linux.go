@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/dcos-go/dcos/installer"
@@ -113,7 +114,16 @@ func (p *process) run(ctx context.Context, isMaster, isAgent bool) (err error) {
 	p.log.Info("started", "master", isMaster, "agent", isAgent, "address", p.advertise, "data", p.c.DataDir, "version", config.Version)
 	defer p.log.Info("ended")
 	defer p.notify.stopping()
-	err = runParts(ctx, p.log, parts)
+	running, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
+	stop := context.AfterFunc(ctx, func() { // ends with the handing over, which is bounded
+		if isMaster {
+			p.master.handOver()
+		}
+		end()
+	})
+	err = runParts(running, p.log, parts)
+	stop()
 	if isAgent && isEphemeral(ctx) {
 		// Nobody comes back for these tasks.
 		err = errors.Join(err, purge(context.WithoutCancel(ctx), p.agent.runtime))
@@ -181,7 +191,34 @@ func (p *process) knownMasters() []string {
 }
 
 // mastersFile keeps the peer addresses of masters for the next start.
-func (p *process) mastersFile() string { return filepath.Join(p.c.DataDir, "masters") }
+func (p *process) mastersFile() string { return filepath.Join(p.c.DataDir, mastersName) }
+
+const mastersName = "masters"
+
+// keepMasters, a part of every process, writes down where masters are whenever
+// gossip tells of others, so that the next start finds one of them.
+func (p *process) keepMasters(ctx context.Context) error {
+	last := readLines(p.mastersFile())
+	for members := range p.gossip.Changes(ctx) {
+		var now []string
+		for _, m := range members {
+			if m.IsMaster() && m.Peer != "" && m.State != membership.Left {
+				now = append(now, m.Peer)
+			}
+		}
+		slices.Sort(now)
+		if len(now) == 0 || slices.Equal(now, last) {
+			continue
+		}
+		if err := writeLines(p.mastersFile(), now); err != nil {
+			p.log.Warn("addresses of masters could not be written down", "err", err)
+			continue
+		}
+		last = now
+	}
+	<-ctx.Done()
+	return nil
+}
 
 func readLines(path string) []string {
 	b, err := os.ReadFile(path)

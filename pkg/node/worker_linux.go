@@ -253,31 +253,6 @@ func (w *worker) nextMaster() string {
 	return all[int(n/2)%len(all)]
 }
 
-// keepMasters writes down where masters are whenever gossip tells of others, so
-// that the next start finds one of them.
-func (w *worker) keepMasters(ctx context.Context) error {
-	last := readLines(w.mastersFile())
-	for members := range w.gossip.Changes(ctx) {
-		var now []string
-		for _, m := range members {
-			if m.IsMaster() && m.Peer != "" && m.State != membership.Left {
-				now = append(now, m.Peer)
-			}
-		}
-		slices.Sort(now)
-		if len(now) == 0 || slices.Equal(now, last) {
-			continue
-		}
-		if err := writeLines(w.mastersFile(), now); err != nil {
-			w.process.log.Warn("addresses of masters could not be written down", "err", err)
-			continue
-		}
-		last = now
-	}
-	<-ctx.Done()
-	return nil
-}
-
 func (w *worker) renew(ctx context.Context) (*link.Credentials, error) {
 	if w.master != nil {
 		return w.files.issue(w.master.files)

@@ -72,10 +72,42 @@ func (x *txn) putMaster(c PutMaster) error {
 		return fmt.Errorf("%w: master %s supports feature level %d, the cluster is at %d: install the version that the other masters run",
 			dcos.ErrConflict, m.Name, m.Level, have)
 	}
-	m.Joined = x.t.time
+	m.Joined, m.Incarnation, m.Start, m.Hold = x.t.time, 0, 0, false
 	if old, ok := x.t.masters.Get(masterKey(m.ID)); ok {
-		m.Joined = old.Joined
+		m.Joined, m.Incarnation, m.Start, m.Hold = old.Joined, old.Incarnation, old.Start, old.Hold
 	}
+	put(x, TableMasters, &x.t.masters, masterKey(m.ID), &m)
+	return nil
+}
+
+func (x *txn) startMaster(c StartMaster) error {
+	old, ok := x.t.masters.Get(masterKey(c.ID))
+	switch {
+	case !ok:
+		return fmt.Errorf("%w: master %s", dcos.ErrNotFound, masterKey(c.ID))
+	case c.Incarnation == 0:
+		return fmt.Errorf("%w: starts of a master are counted from 1", dcos.ErrInvalid)
+	case old.Incarnation == c.Incarnation && old.Start == c.Start:
+		return nil
+	case old.Incarnation >= c.Incarnation:
+		return fmt.Errorf("%w: start %d of master %s is known, this is start %d", dcos.ErrConflict, old.Incarnation, masterKey(c.ID), c.Incarnation)
+	}
+	m := *old
+	m.Incarnation, m.Start = c.Incarnation, c.Start
+	put(x, TableMasters, &x.t.masters, masterKey(m.ID), &m)
+	return nil
+}
+
+func (x *txn) holdMaster(c HoldMaster) error {
+	old, ok := x.t.masters.Get(masterKey(c.ID))
+	if !ok {
+		return fmt.Errorf("%w: master %s", dcos.ErrNotFound, masterKey(c.ID))
+	}
+	if old.Hold == c.Hold {
+		return nil
+	}
+	m := *old
+	m.Hold = c.Hold
 	put(x, TableMasters, &x.t.masters, masterKey(m.ID), &m)
 	return nil
 }

@@ -59,6 +59,8 @@ var registry = []commandSpec{
 	specOf[CreateVolume](33, "create-volume").since(2),
 	specOf[ResizeVolume](34, "resize-volume").since(2),
 	specOf[DestroyVolume](35, "destroy-volume").since(2),
+	specOf[StartMaster](50, "start-master").since(2),
+	specOf[HoldMaster](51, "hold-master").since(2),
 	{number: allNumber, name: "all", level: 1, kind: reflect.TypeFor[All]()},
 	specOf[DrainNode](41, "drain-node").since(2),
 	specOf[ActivateNode](42, "activate-node").since(2),

@@ -31,6 +31,22 @@ type (
 		ID dcos.MasterID `cbor:"1,keyasint"`
 	}
 
+	// StartMaster records a start of a master: a number that each start of it
+	// raises, and a random one that tells starts of one number apart. It fails
+	// with dcos.ErrConflict when a later start, or another one of this number, is
+	// known: an old copy of the master's files was restored.
+	StartMaster struct {
+		ID          dcos.MasterID `cbor:"1,keyasint"`
+		Incarnation uint64        `cbor:"2,keyasint"`
+		Start       uint64        `cbor:"3,keyasint"`
+	}
+	// HoldMaster says whether a master stays a learner until it is promoted by
+	// command.
+	HoldMaster struct {
+		ID   dcos.MasterID `cbor:"1,keyasint"`
+		Hold bool          `cbor:"2,keyasint,omitempty"`
+	}
+
 	// PutNode registers a node or takes over what it says of itself when its
 	// session opens: it becomes active. A new Boot nonce loses all tasks that
 	// ran under the old one (dcos.ReasonReboot).
@@ -272,6 +288,8 @@ func (InitCluster) isCommand()       {}
 func (RaiseLevel) isCommand()        {}
 func (PutMaster) isCommand()         {}
 func (RemoveMaster) isCommand()      {}
+func (StartMaster) isCommand()       {}
+func (HoldMaster) isCommand()        {}
 func (PutNode) isCommand()           {}
 func (SetNodeState) isCommand()      {}
 func (RemoveNode) isCommand()        {}

@@ -215,6 +215,7 @@ func (m *machine) drawOther(t *rapid.T) Command {
 	return pick[Command](t, "other",
 		InitCluster{Info: dcos.ClusterInfo{ID: name}}, RaiseLevel{Level: 0}, RaiseLevel{Level: pick(t, "raise", 1, Level)},
 		PutMaster{Master: dcos.Master{ID: dcos.MasterID(len(name)), Name: name, Level: pick(t, "supports", 1, Level, Level)}}, RemoveMaster{ID: 1},
+		StartMaster{ID: 1, Incarnation: pick(t, "start", uint64(0), 1, 2, 3), Start: pick(t, "nonce", uint64(1), 2)}, HoldMaster{ID: 1, Hold: rapid.Bool().Draw(t, "hold")},
 		PutPackage{Package: dcos.Package{App: m.anyApp(t), Name: name}}, RemovePackage{App: m.anyApp(t)},
 		PutUser{User: dcos.User{ID: name}, Create: rapid.Bool().Draw(t, "create")}, RemoveUser{ID: name},
 		PutToken{Token: dcos.JoinToken{ID: name, Role: dcos.RoleAgent, SecretHash: []byte{1}}}, RemoveToken{ID: name})

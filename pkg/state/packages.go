@@ -66,6 +66,10 @@ func subjectOf(c Command) string {
 		return masterKey(c.Master.ID)
 	case RemoveMaster:
 		return masterKey(c.ID)
+	case StartMaster:
+		return masterKey(c.ID)
+	case HoldMaster:
+		return masterKey(c.ID)
 	case PutPackage:
 		return string(c.Package.App)
 	case RemovePackage:

@@ -517,3 +517,27 @@ func TestWritesOfPrincipalsAreAuditedUpToABound(t *testing.T) {
 		t.Errorf("%d rows from entry %d on, the last about %s", len(rows), rows[0].Index, rows[len(rows)-1].Subject)
 	}
 }
+
+func TestAStartThatIsNotLaterThanTheLastIsRefused(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	c.must(InitCluster{Info: dcos.ClusterInfo{ID: "one", Level: Level}})
+	c.refuse(dcos.ErrNotFound, StartMaster{ID: 7, Incarnation: 1, Start: 1})
+	c.must(PutMaster{Master: dcos.Master{ID: 7, Level: Level}})
+	c.refuse(dcos.ErrInvalid, StartMaster{ID: 7})
+	c.must(StartMaster{ID: 7, Incarnation: 3, Start: 30})
+	c.must(StartMaster{ID: 7, Incarnation: 3, Start: 30}) // said again
+	c.refuse(dcos.ErrConflict, StartMaster{ID: 7, Incarnation: 3, Start: 31})
+	c.refuse(dcos.ErrConflict, StartMaster{ID: 7, Incarnation: 2, Start: 30})
+	c.must(HoldMaster{ID: 7, Hold: true})
+	c.must(PutMaster{Master: dcos.Master{ID: 7, Name: "changed", Level: Level}})
+	if m, _ := c.s.View().Master(7); m.Incarnation != 3 || m.Start != 30 || !m.Hold || m.Name != "changed" {
+		t.Errorf("a change of the row forgets what state keeps: %+v", m)
+	}
+	c.must(HoldMaster{ID: 7})
+	c.refuse(dcos.ErrNotFound, HoldMaster{ID: 8})
+	c.must(StartMaster{ID: 7, Incarnation: 4, Start: 1})
+	if m, _ := c.s.View().Master(7); m.Incarnation != 4 || m.Hold {
+		t.Errorf("row is %+v", m)
+	}
+}

@@ -106,6 +106,10 @@ func (x *txn) simple(c Command) error {
 		return x.putMaster(c)
 	case RemoveMaster:
 		return removeOr(x, TableMasters, &x.t.masters, masterKey(c.ID), "master "+masterKey(c.ID))
+	case StartMaster:
+		return x.startMaster(c)
+	case HoldMaster:
+		return x.holdMaster(c)
 	case PutNode:
 		return x.putNode(c)
 	case SetNodeState:
