@@ -263,15 +263,13 @@ func (w *worker) send(ctx context.Context, in history.Input) (history.Output, er
 // nothing, the error is about what should never be answered.
 func (w *worker) judge(in history.Input, done history.Output, err error) (out history.Output, told bool, _ error) {
 	var refusal *client.Error
-	var dialing *net.OpError
 	write := in.Kind != history.Read
 	is := func(o history.Outcome) history.Output { return history.Output{Outcome: o} }
 	switch {
 	case err == nil:
 		return done, true, nil
 	case !errors.As(err, &refusal):
-		lost := write && !(errors.As(err, &dialing) && dialing.Op == "dial")
-		return is(history.Unknown), lost, nil
+		return is(history.Unknown), write && !isDialing(err), nil
 	case refusal.Code == "unknown_outcome", write && refusal.Status >= 500 && refusal.Status != http.StatusServiceUnavailable:
 		return is(history.Unknown), write, nil
 	case refusal.Status == http.StatusServiceUnavailable, refusal.Status == http.StatusTooManyRequests:
@@ -286,6 +284,12 @@ func (w *worker) judge(in history.Input, done history.Output, err error) (out hi
 		return out, false, nil
 	}
 	return out, false, fmt.Errorf("%v: %d: %w", in, refusal.Status, err)
+}
+
+// isDialing says that a request failed before anything of it was sent.
+func isDialing(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op == "dial"
 }
 
 // list reads all apps of the history at once.

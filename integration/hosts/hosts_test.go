@@ -429,7 +429,7 @@ func TestInjectedFaultHitsOneProcessUntilItEnds(t *testing.T) {
 		t.Fatal(err)
 	}
 	write(3)
-	if got, want := run(t, h, "cat", "/run/said"), "1 good\n2 bad\n3 good\n"; got != want {
+	if got, want := run(t, h, "cat", "/run/said"), "1 good\n2 bad\n3 good"; got != want {
 		t.Errorf("the process said %q, want %q", got, want)
 	}
 	if _, err := h.Inject(t.Context(), 99999, "fdatasync", "error=EIO"); err == nil {
