@@ -24,7 +24,7 @@ import (
 // Bounds of what a master may take while it is attacked. They hold for the
 // whole process with its caches and the dead objects of Go's collector.
 const (
-	floodMemory = 500 << 20 // resident bytes above what it had before
+	floodMemory = 768 << 20 // resident bytes above what it had before
 	calmFiles   = 64        // descriptors above what it had before, after the attack
 	calmLimit   = 2 * time.Minute
 	answerLimit = 10 * time.Second // for an ordinary request during an attack
@@ -214,7 +214,7 @@ func TestCoreFloodOfProposals(t *testing.T) {
 				for n := 0; flood.Err() == nil; n++ {
 					id := fmt.Sprintf("/flood/a%d", (i+n)%apps)
 					doc := fmt.Sprintf(`{"id": %q, "cmd": "true # %d %d", "instances": 0, "env": {"FILLER": %q}}`, id, i, n, filler)
-					res, err := c.raw(flood, transport, http.MethodPut, h, "/service/marathon/v2/apps"+id+"?force=true", doc)
+					res, err := c.raw(flood, transport, http.MethodPut, h, "/service/marathon/v2/apps"+id+"?force=true&partialUpdate=false", doc)
 					if err != nil {
 						if flood.Err() == nil {
 							seen.mu.Lock()

@@ -42,7 +42,7 @@ func newLiar(t *testing.T, c *cluster) *liar {
 		t.Fatal(err)
 	}
 	mustRun(t, h, "systemctl", "disable", "--now", "dcos")
-	text, err := h.ReadFile("/var/lib/dcos/agent/credentials")
+	text, err := h.ReadFile("/var/lib/dcos/agent/agent.pem")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -312,8 +312,10 @@ func (c *Core) received(from dcos.MasterID, b []byte, snapshot bool) {
 			"an old copy of the data directory was restored, or its end is lost; wipe the directory and join again", uint64(from), m.GetCommit(), last))
 		return
 	}
-	// Below the reserve nothing more goes into the log; the others do without.
-	if m.GetType() == pb.MsgApp && len(m.GetEntries()) > 0 && c.low[uint64(c.cfg.ID)] {
+	// Below the reserve nothing more goes into the log as long as the others can
+	// do without. When they cannot, no leader takes proposals any more, and what
+	// still comes, such as the first entry of a new leader, is what reads need.
+	if m.GetType() == pb.MsgApp && len(m.GetEntries()) > 0 && c.low[uint64(c.cfg.ID)] && c.room() {
 		return
 	}
 	_ = c.raw.Step(m)

@@ -316,6 +316,45 @@ func TestFullDiskHandsLeadershipToAMemberWithRoom(t *testing.T) {
 	}
 }
 
+func TestFullDisksOfAllMastersRefuseWritesAndServeReads(t *testing.T) {
+	w := newWorld(t, 11, 3)
+	old := w.leader()
+	w.settled()
+	for _, m := range w.order {
+		for _, other := range w.order {
+			w.ms[m].step(Space{ID: other, Low: true})
+		}
+	}
+	// Even the entry with which a new leader begins needs a place.
+	old.crash()
+	l := w.leader()
+	var werr error
+	rerr := errors.New("no answer")
+	l.propose(func(r Resolved) { werr = r.Err })
+	l.read(func(err error) { rerr = err })
+	w.run(time.Second)
+	if !errors.Is(werr, dcos.ErrUnavailable) || !strings.Contains(werr.Error(), "disk") || rerr != nil {
+		t.Fatalf("write: %v, read: %v", werr, rerr)
+	}
+}
+
+func TestFullDisksOfAMajorityRefuseWrites(t *testing.T) {
+	w := newWorld(t, 11, 3)
+	l := w.leader()
+	w.settled()
+	for _, id := range w.order {
+		if id != l.id {
+			l.step(Space{ID: id, Low: true})
+		}
+	}
+	var werr error
+	l.propose(func(r Resolved) { werr = r.Err })
+	w.run(time.Second)
+	if !errors.Is(werr, dcos.ErrUnavailable) || !strings.Contains(werr.Error(), "majority of the masters") {
+		t.Fatalf("write: %v", werr)
+	}
+}
+
 func TestFullDiskOfASoleMasterRefusesWritesAndServesReads(t *testing.T) {
 	w := newWorld(t, 11, 1)
 	l := w.leader()
