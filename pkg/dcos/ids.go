@@ -12,7 +12,9 @@ package dcos
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"encoding/hex"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -152,14 +154,34 @@ func validSegment(s string) bool {
 // app's incarnation and the instance's ordinal, so that a proposal repeated
 // after a lost answer names the same instance.
 func InstanceID(app AppID, incarnation Index, ordinal uint32) string {
-	return strings.ReplaceAll(strings.TrimPrefix(string(app), "/"), "/", "_") +
-		".instance-" + uuidOf("instance", string(app), uint64(incarnation), uint64(ordinal))
+	var buf [128]byte
+	return string(appendInstanceID(buf[:0], app, incarnation, ordinal))
+}
+
+func appendInstanceID(to []byte, app AppID, incarnation Index, ordinal uint32) []byte {
+	for i := range len(app) {
+		switch c := app[i]; {
+		case c != '/':
+			to = append(to, c)
+		case i > 0:
+			to = append(to, '_')
+		}
+	}
+	to = append(to, ".instance-"...)
+	return appendUUID(to, "instance", string(app), uint64(incarnation), uint64(ordinal))
 }
 
 // NewTaskID is the id of one attempt at an instance: Marathon's
 // "<instance>._app.<n>", n counting from 1.
 func NewTaskID(app AppID, incarnation Index, ordinal, attempt uint32) TaskID {
-	return TaskID(fmt.Sprintf("%s._app.%d", InstanceID(app, incarnation, ordinal), attempt))
+	var buf [128]byte
+	return TaskID(AppendTaskID(buf[:0], app, incarnation, ordinal, attempt))
+}
+
+// AppendTaskID is NewTaskID for callers that make many at once.
+func AppendTaskID(to []byte, app AppID, incarnation Index, ordinal, attempt uint32) []byte {
+	to = append(appendInstanceID(to, app, incarnation, ordinal), "._app."...)
+	return strconv.AppendUint(to, uint64(attempt), 10)
 }
 
 // NewDeploymentID derives a deployment's id from the proposal that asks for it.
@@ -178,15 +200,21 @@ func InstanceOf(id TaskID) string {
 
 // uuidOf is a UUID of version 8 (RFC 9562: own meaning) from a hash.
 func uuidOf(kind, name string, a, b uint64) string {
-	h := sha256.New()
-	h.Write([]byte(kind))
-	h.Write([]byte{0})
-	h.Write([]byte(name))
-	h.Write([]byte{0})
-	h.Write(binary.BigEndian.AppendUint64(nil, a))
-	h.Write(binary.BigEndian.AppendUint64(nil, b))
-	u := h.Sum(nil)[:16]
+	var buf [128]byte
+	return string(appendUUID(buf[:0], kind, name, a, b))
+}
+
+// appendUUID is uuidOf for callers that make many.
+func appendUUID(to []byte, kind, name string, a, b uint64) []byte {
+	var buf [256]byte
+	in := append(append(append(append(buf[:0], kind...), 0), name...), 0)
+	in = binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(in, a), b)
+	u := sha256.Sum256(in)
 	u[6] = u[6]&0x0f | 0x80
 	u[8] = u[8]&0x3f | 0x80
-	return fmt.Sprintf("%x-%x-%x-%x-%x", u[0:4], u[4:6], u[6:8], u[8:10], u[10:16])
+	to = append(hex.AppendEncode(to, u[0:4]), '-')
+	to = append(hex.AppendEncode(to, u[4:6]), '-')
+	to = append(hex.AppendEncode(to, u[6:8]), '-')
+	to = append(hex.AppendEncode(to, u[8:10]), '-')
+	return hex.AppendEncode(to, u[10:16])
 }

@@ -76,17 +76,25 @@ const (
 
 // Task is one attempt at one instance of an app. A waiting task is the
 // instance's wish to run; once placed it is bound to its node for good.
+//
+// There may be a million of them, each in 256 bytes, which is a size class of
+// the allocator: the order of the fields is chosen for that, and one field more
+// costs 32 MB per million tasks. What is rare goes behind a pointer.
 type Task struct {
-	ID      TaskID       `cbor:"1,keyasint"`
-	App     AppID        `cbor:"2,keyasint"`
-	Version Version      `cbor:"3,keyasint"` // the app definition it runs
-	Ordinal uint32       `cbor:"4,keyasint"` // which instance of the app, never reused in an incarnation
-	Attempt uint32       `cbor:"5,keyasint"` // counts from 1 within the instance
-	Goal    Goal         `cbor:"6,keyasint"`
-	State   TaskState    `cbor:"7,keyasint"`
-	Node    NodeID       `cbor:"8,keyasint,omitempty"`
-	Epoch   Epoch        `cbor:"9,keyasint,omitempty"`
-	Need    resource.Set `cbor:"10,keyasint"` // with the host ports it holds, once placed
+	ID      TaskID    `cbor:"1,keyasint"`
+	App     AppID     `cbor:"2,keyasint"`
+	Version Version   `cbor:"3,keyasint"` // the app definition it runs
+	Ordinal uint32    `cbor:"4,keyasint"` // which instance of the app, never reused in an incarnation
+	Attempt uint32    `cbor:"5,keyasint"` // counts from 1 within the instance
+	Goal    Goal      `cbor:"6,keyasint"`
+	State   TaskState `cbor:"7,keyasint"`
+	// Final says that the instance does not go on from this task: a final
+	// stop ended it, or a later attempt has taken over.
+	Final bool `cbor:"20,keyasint,omitempty"`
+
+	Node  NodeID       `cbor:"8,keyasint,omitempty"`
+	Epoch Epoch        `cbor:"9,keyasint,omitempty"`
+	Need  resource.Set `cbor:"10,keyasint"` // with the host ports it holds, once placed
 	// Ports are the host ports in the order of the app's definitions.
 	Ports []uint16 `cbor:"11,keyasint,omitempty"`
 
@@ -101,9 +109,6 @@ type Task struct {
 	StartedAt Time `cbor:"18,keyasint,omitempty"` // when it was first running
 	EndedAt   Time `cbor:"19,keyasint,omitempty"`
 
-	// Final says that the instance does not go on from this task: a final
-	// stop ended it, or a later attempt has taken over.
-	Final bool `cbor:"20,keyasint,omitempty"`
 	// Unreachable is since when its node is lost, for a live task that is not
 	// given up with its node: its app's unreachable strategy or its fence
 	// decides when it is. 0: its node is there.

@@ -105,7 +105,27 @@ func (rs Ranges) Overlaps(other Ranges) bool {
 
 // Union is the ports of both sets.
 func (rs Ranges) Union(other Ranges) Ranges {
-	return NewRanges(append(slices.Clone(rs), other...)...)
+	switch {
+	case len(rs) == 0:
+		return slices.Clone(other)
+	case len(other) == 0:
+		return slices.Clone(rs)
+	}
+	out := make(Ranges, 0, len(rs)+len(other))
+	for len(rs) > 0 || len(other) > 0 {
+		var next Range
+		if len(other) == 0 || len(rs) > 0 && rs[0].First <= other[0].First {
+			next, rs = rs[0], rs[1:]
+		} else {
+			next, other = other[0], other[1:]
+		}
+		if n := len(out); n > 0 && int(next.First) <= int(out[n-1].Last)+1 {
+			out[n-1].Last = max(out[n-1].Last, next.Last)
+		} else {
+			out = append(out, next)
+		}
+	}
+	return out
 }
 
 // Minus is the ports of the set that are not in other.

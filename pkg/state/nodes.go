@@ -8,33 +8,60 @@ import (
 	"github.com/dcos-go/dcos/pkg/resource"
 )
 
-// holding is what the live tasks of a node hold together. It is immutable.
+// holding is what the live tasks of a node hold together. It is immutable once
+// a copy of the tables has been made.
 type holding struct {
 	set   resource.Set
 	tasks int
+	age   uint64 // of the tables that made it
+}
+
+// holdingOf is the holding of a node to be changed, nil when it has none.
+func (t *tables) holdingOf(id dcos.NodeID) *holding {
+	old, ok := t.ledger.Get(id)
+	if !ok || old.age == t.age {
+		return old
+	}
+	h := *old
+	h.age = t.age
+	t.ledger.Set(id, &h)
+	return &h
 }
 
 // hold adds a placed task to its node's ledger.
 func (t *tables) hold(k *dcos.Task) {
 	t.use(k, 1)
-	h := holding{tasks: 1, set: k.Need}
-	if old, ok := t.ledger.Get(k.Node); ok {
-		h = holding{tasks: old.tasks + 1, set: old.set.Plus(k.Need)}
+	h := t.holdingOf(k.Node)
+	if h == nil {
+		t.ledger.Set(k.Node, &holding{tasks: 1, set: k.Need, age: t.age})
+		return
 	}
-	t.ledger.Set(k.Node, &h)
+	h.tasks++
+	h.set.CPUs += k.Need.CPUs
+	h.set.Mem += k.Need.Mem
+	h.set.Disk += k.Need.Disk
+	h.set.GPUs += k.Need.GPUs
+	if len(k.Need.Ports) > 0 {
+		h.set.Ports = h.set.Ports.Union(k.Need.Ports)
+	}
 }
 
 // release takes a task that ended out of its node's ledger.
 func (t *tables) release(k *dcos.Task) {
 	t.use(k, -1)
-	old, ok := t.ledger.Get(k.Node)
-	if !ok {
+	h := t.holdingOf(k.Node)
+	if h == nil {
 		return
 	}
-	h := holding{tasks: old.tasks - 1, set: old.set.Minus(k.Need)}
-	if h.tasks > 0 {
-		t.ledger.Set(k.Node, &h)
-	} else {
+	h.tasks--
+	h.set.CPUs -= k.Need.CPUs
+	h.set.Mem -= k.Need.Mem
+	h.set.Disk -= k.Need.Disk
+	h.set.GPUs -= k.Need.GPUs
+	if len(k.Need.Ports) > 0 {
+		h.set.Ports = h.set.Ports.Minus(k.Need.Ports)
+	}
+	if h.tasks == 0 {
 		t.ledger.Delete(k.Node)
 	}
 	if t.shrunk.Len() == 0 {

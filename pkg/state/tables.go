@@ -37,6 +37,9 @@ type tables struct {
 	index dcos.Index
 	time  dcos.Time
 	sum   rowSum
+	// age grows with every copy. What a ledger made since then, nobody else has
+	// seen: it may be changed in place.
+	age uint64
 
 	cluster      dcos.ClusterInfo
 	masters      table[dcos.Master]
@@ -97,7 +100,10 @@ func lessVersion(a, b *dcos.App) bool {
 }
 
 func lessInstance(a, b *dcos.Task) bool {
-	return cmp.Or(cmp.Compare(a.App, b.App), cmp.Compare(a.Ordinal, b.Ordinal)) < 0
+	if a.App != b.App { // mostly the same text in the same place
+		return a.App < b.App
+	}
+	return a.Ordinal < b.Ordinal
 }
 
 func lessEnded(a, b *dcos.Task) bool {
@@ -108,8 +114,8 @@ func lessEnded(a, b *dcos.Task) bool {
 }
 
 func lessOnNode(a, b *dcos.Task) bool {
-	if c := cmp.Compare(a.Node, b.Node); c != 0 {
-		return c < 0
+	if a.Node != b.Node {
+		return a.Node < b.Node
 	}
 	return a.ID < b.ID
 }
@@ -124,6 +130,7 @@ func lessVolume(a, b *dcos.Volume) bool {
 
 // copy costs the same at any size.
 func (t *tables) copy() *tables {
+	t.age++
 	c := *t
 	c.masters, c.nodes, c.apps, c.tasks = t.masters.copy(), t.nodes.copy(), t.apps.copy(), t.tasks.copy()
 	c.deployments, c.packages, c.users = t.deployments.copy(), t.packages.copy(), t.users.copy()
