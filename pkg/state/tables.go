@@ -40,6 +40,9 @@ type tables struct {
 	// age grows with every copy. What a ledger made since then, nobody else has
 	// seen: it may be changed in place.
 	age uint64
+	// hints are where the trees were changed last: neighbours come together.
+	// Only the writer uses them.
+	hints *hints
 
 	cluster      dcos.ClusterInfo
 	masters      table[dcos.Master]
@@ -78,8 +81,12 @@ type tables struct {
 	volumesOf *btree.BTreeG[*dcos.Volume]      // by reservation and id
 }
 
+// hints are for trees whose changes come in their order.
+type hints struct{ instances, byNode btree.PathHint }
+
 func newTables() *tables {
 	return &tables{
+		hints:     &hints{},
 		versions:  newTree(lessVersion),
 		instances: newTree(lessInstance),
 		ended:     newTree(lessEnded),

@@ -45,10 +45,10 @@ func (t *tables) reindex(before, after *dcos.Task) {
 	if history(after) {
 		t.ended.Set(after)
 	} else {
-		t.instances.Set(after)
+		t.instances.SetHint(after, &t.hints.instances)
 	}
 	if after.Live() {
-		t.byNode.Set(after)
+		t.byNode.SetHint(after, &t.hints.byNode)
 		if before == nil || !before.Live() {
 			t.hold(after)
 		}

@@ -1,6 +1,7 @@
 package state
 
 import (
+	"fmt"
 	"reflect"
 	"sync"
 	"testing"
@@ -12,7 +13,20 @@ import (
 func TestAForkSharesNoTreeHeadWithTheView(t *testing.T) {
 	t.Parallel()
 	from := newTables()
+	before := *from
+	heads := map[string]string{}
+	for i := range reflect.TypeOf(before).NumField() {
+		if f := reflect.ValueOf(from).Elem().Field(i); f.Kind() == reflect.Pointer {
+			heads[reflect.TypeOf(before).Field(i).Name] = fmt.Sprintf("%+v", f.Elem())
+		}
+	}
 	a, b := reflect.ValueOf(from).Elem(), reflect.ValueOf(from.fork()).Elem()
+	for i := range a.NumField() {
+		name := a.Type().Field(i).Name
+		if f := a.Field(i); f.Kind() == reflect.Pointer && heads[name] != fmt.Sprintf("%+v", f.Elem()) {
+			t.Errorf("field %s of the view was written to: add it to fork", name)
+		}
+	}
 	for i := range a.NumField() {
 		if f := a.Field(i); f.Kind() == reflect.Pointer && f.Pointer() == b.Field(i).Pointer() {
 			t.Errorf("field %s is shared: add it to fork", a.Type().Field(i).Name)
