@@ -13,18 +13,49 @@ import (
 
 // ReadBody reads a request's body up to its route's limit.
 func ReadBody(r *http.Request) ([]byte, error) {
-	b, err := io.ReadAll(r.Body)
+	if b, ok := r.Body.(*body); ok && b.at == 0 { // the server has read it
+		b.at = len(b.b)
+		return b.b, nil
+	}
+	return readAll(r.Body)
+}
+
+func readAll(from io.Reader) ([]byte, error) {
+	b, err := io.ReadAll(from)
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
 		return nil, fmt.Errorf("%w: expected at most %d bytes", ErrTooLarge, tooLarge.Limit)
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return nil, fmt.Errorf("%w: %d bytes within %s", ErrSlow, len(b), bodyTimeout)
+	case errors.Is(err, dcos.ErrUnavailable):
+		return nil, err
 	case err != nil:
 		return nil, fmt.Errorf("%w: read request body: %w", dcos.ErrInvalid, err)
 	}
 	return b, nil
 }
+
+// body is a request's body that is in memory.
+type body struct {
+	b  []byte
+	at int
+}
+
+func newBody(b []byte) *body { return &body{b: b} }
+
+// Read implements io.Reader.
+func (b *body) Read(p []byte) (int, error) {
+	if b.at == len(b.b) {
+		return 0, io.EOF
+	}
+	n := copy(p, b.b[b.at:])
+	b.at += n
+	return n, nil
+}
+
+// Close does nothing.
+func (b *body) Close() error { return nil }
 
 // ReadJSON decodes a body strictly: unknown fields, wrong types and trailing
 // data are dcos.ErrInvalid and name the field. An empty body leaves into as it is.

@@ -135,10 +135,11 @@ func Serve(ctx context.Context, l net.Listener, h http.Handler, forwarded bool, 
 	defer stop()
 	srv := &http.Server{
 		Handler:           h,
-		ReadHeaderTimeout: 10 * time.Second,
-		ReadTimeout:       0, // bodies are bounded by size and by the handlers; streams have no end
+		ReadHeaderTimeout: 5 * time.Second, // and of a TLS handshake
+		ReadTimeout:       0,               // bodies are bounded by size and by the handlers; streams have no end
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
+		ConnState:         noteState,
 		BaseContext:       func(net.Listener) context.Context { return base },
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}

@@ -45,17 +45,19 @@ type Config struct {
 	Auth   Authenticator
 	Leader Leader
 	Log    *slog.Logger
+	Limits Limits
 }
 
 // Server is the HTTP shell.
 type Server struct {
-	c   Config
-	mux *http.ServeMux
+	c     Config
+	mux   *http.ServeMux
+	gates *gates
 }
 
 // New makes the shell around a table.
 func New(c Config) *Server {
-	s := &Server{c: c, mux: http.NewServeMux()}
+	s := &Server{c: c, mux: http.NewServeMux(), gates: newGates(c.Limits)}
 	for i := range c.Table.rows {
 		row := &c.Table.rows[i]
 		s.mux.HandleFunc(row.mux(), func(w http.ResponseWriter, r *http.Request) { s.serve(w, r, row) })
@@ -100,13 +102,18 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.c.Log.Debug("request", "method", r.Method, "path", r.URL.Path, "status", rec.status, "took", time.Since(start))
 	}()
 	w.Header().Set("X-Content-Type-Options", "nosniff")
+	// A body must come in time and an answer be taken in time, whoever asks:
+	// before an early answer the server reads what is left of the body. The next
+	// request has its own deadlines.
+	answered := start.Add(writePatience + answerTimeout)
+	var err error
 	if r.ContentLength != 0 {
-		// A body must come in time, whoever sends it: before an early answer the
-		// server reads what is left of it. The next request has its own deadline.
-		if err := setReadDeadline(w, start.Add(bodyTimeout)); err != nil {
-			WriteProblem(rec, r, err)
-			return
-		}
+		answered = answered.Add(bodyTimeout)
+		err = setReadDeadline(w, start.Add(bodyTimeout))
+	}
+	if err = errors.Join(err, setWriteDeadline(w, answered)); err != nil {
+		WriteProblem(rec, r, err)
+		return
 	}
 	cleanPath(r)
 	// Anything but a row's own function is the mux's answer: not found, another
@@ -118,6 +125,13 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.mux.ServeHTTP(rec, r)
+}
+
+func setWriteDeadline(w http.ResponseWriter, at time.Time) error {
+	if err := http.NewResponseController(w).SetWriteDeadline(at); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return fmt.Errorf("set write deadline: %w", err)
+	}
+	return nil
 }
 
 func setReadDeadline(w http.ResponseWriter, at time.Time) error {
@@ -177,23 +191,26 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, row *entry) {
 	}
 }
 
-// run checks who asks and how much is sent, and only then lets the handler or
-// the leader answer.
+// run checks who asks and how much is sent, waits for its place, and only then
+// lets the handler or the leader answer.
 func (s *Server) run(w http.ResponseWriter, r *http.Request, row *entry) error {
-	if row.Access != Public {
-		p, err := s.c.Auth.Authenticate(r)
-		if err != nil {
+	var who auth.Principal
+	limit := row.Upload
+	if row.Access == Public {
+		limit = maxPublicBody
+	} else {
+		var err error
+		if who, err = s.c.Auth.Authenticate(r); err != nil {
 			dropBody(w, r)
 			return err
 		}
 		if row.Access == Permitted {
-			if err := auth.Allow(p, row.Need); err != nil {
+			if err := auth.Allow(who, row.Need); err != nil {
 				return err
 			}
 		}
-		r = r.WithContext(context.WithValue(r.Context(), principalKey, p))
+		r = r.WithContext(context.WithValue(r.Context(), principalKey, who))
 	}
-	limit := row.Upload
 	if limit == 0 {
 		limit = MaxBody
 	}
@@ -201,8 +218,21 @@ func (s *Server) run(w http.ResponseWriter, r *http.Request, row *entry) error {
 		return fmt.Errorf("%w: %d bytes, expected at most %d", ErrTooLarge, r.ContentLength, limit)
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, limit)
-	if row.Stream { // its client may be silent for as long as it listens
-		if err := setReadDeadline(w, time.Time{}); err != nil {
+	drop, err := s.gates.body(r, row)
+	if err != nil {
+		return err
+	}
+	defer drop()
+	// A master's own request is not kept waiting by those of clients.
+	if who.Kind != auth.KindNode {
+		leave, err := s.gates.enter(r, row, who)
+		if err != nil {
+			return err
+		}
+		defer leave()
+	}
+	if row.Stream { // its client may be silent for as long as it listens, and each event has its own deadline
+		if err := errors.Join(setReadDeadline(w, time.Time{}), setWriteDeadline(w, time.Time{})); err != nil {
 			return err
 		}
 	}

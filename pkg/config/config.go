@@ -35,6 +35,12 @@ type Config struct {
 	TLSCert string `json:"tls_cert" roles:"master" doc:"Certificate chain (PEM) of the API port; read again when it changes. One signed by the cluster's own CA is made when empty."`
 	TLSKey  string `json:"tls_key" roles:"master" doc:"Private key (PEM) that goes with tls_cert."`
 
+	APIConns          int `json:"api_connections" default:"4096" roles:"master,dev" doc:"Most connections to the API port at once. When there are more, the one that has been idle the longest is closed."`
+	APIConnsPerHost   int `json:"api_connections_per_address" default:"1024" roles:"master,dev" doc:"Most of them from one address, other than this machine's own."`
+	APIRequests       int `json:"api_requests" default:"256" roles:"master,dev" doc:"Most reads carried out at once, and as many writes; 1,024 of each wait for up to two seconds, others are answered 503 with Retry-After."`
+	APIStreams        int `json:"api_streams" default:"1024" roles:"master,dev" doc:"Most clients that listen to events or follow logs at once; others are answered 503 with Retry-After."`
+	APIStreamsPerUser int `json:"api_streams_per_user" default:"64" roles:"master,dev" doc:"Most of them of one user; others are answered 429 with Retry-After."`
+
 	DiskReserveMB     int `json:"disk_reserve_mb" default:"256" roles:"master" doc:"Free space of the data directory, in MiB, below which a master accepts no writes."`
 	DeadMasterMinutes int `json:"dead_master_minutes" default:"0" roles:"master" doc:"Minutes after which the leader removes a master that does not answer, when at least three others vote and all of them answer. 0 removes none."`
 
@@ -144,6 +150,11 @@ func (c *Config) Check(role string) error {
 	positive("task_log_bytes", c.LogBytes)
 	positive("task_pids", c.TaskPids)
 	positive("image_limit_mb", c.ImageLimitMB)
+	positive("api_connections", int64(c.APIConns))
+	positive("api_connections_per_address", int64(c.APIConnsPerHost))
+	positive("api_requests", int64(c.APIRequests))
+	positive("api_streams", int64(c.APIStreams))
+	positive("api_streams_per_user", int64(c.APIStreamsPerUser))
 	if c.DeadMasterMinutes < 0 {
 		fault("dead_master_minutes", "got %d, expected 0 (never) or more", c.DeadMasterMinutes)
 	}

@@ -111,8 +111,9 @@ func (m *master) parts() ([]part, error) {
 	if err != nil {
 		return nil, err
 	}
-	public := api.New(api.Config{Table: table, Auth: api.Credentials{Bearers: m.gate, Feed: m.raft}, Leader: m, Log: m.log})
-	passedOn := api.New(api.Config{Table: table, Auth: fromPeer{api.Credentials{Bearers: m.gate, Feed: m.raft}}, Leader: m, Log: m.log})
+	public := api.New(api.Config{Table: table, Auth: api.Credentials{Bearers: m.gate, Feed: m.raft}, Leader: m, Log: m.log, Limits: m.limits()})
+	// What other masters pass on has places of its own.
+	passedOn := api.New(api.Config{Table: table, Auth: fromPeer{api.Credentials{Bearers: m.gate, Feed: m.raft}}, Leader: m, Log: m.log, Limits: m.limits()})
 	joins := auth.NewJoinServer(auth.JoinConfig{
 		Roster:   func(ctx context.Context) (auth.Roster, error) { return m.raft.Read(ctx) },
 		Secrets:  func() *auth.Secrets { return m.files.secrets },
@@ -215,7 +216,7 @@ func (m *master) renew(context.Context) (*link.Credentials, error) {
 
 // front is the API port: HTTPS, or plain HTTP on loopback in dev.
 func (m *master) front(h http.Handler) (func(ctx context.Context) error, error) {
-	l := m.apiPort
+	var l net.Listener = api.LimitConns(m.apiPort, m.c.APIConns, m.c.APIConnsPerHost)
 	if !m.dev {
 		serving, err := m.serving()
 		if err != nil {
@@ -224,6 +225,10 @@ func (m *master) front(h http.Handler) (func(ctx context.Context) error, error) 
 		l = tls.NewListener(l, &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}, GetCertificate: serving.Certificate})
 	}
 	return func(ctx context.Context) error { return api.Serve(ctx, l, h, false, m.log) }, nil
+}
+
+func (m *master) limits() api.Limits {
+	return api.Limits{Requests: m.c.APIRequests, Streams: m.c.APIStreams, StreamsPerUser: m.c.APIStreamsPerUser}
 }
 
 func (m *master) serving() (*auth.Serving, error) {

@@ -182,7 +182,7 @@ func (w *worker) parts() ([]part, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := api.New(api.Config{Table: table, Auth: api.Trusted(auth.System()), Log: w.process.log})
+	h := api.New(api.Config{Table: table, Auth: api.Trusted(auth.System()), Log: w.process.log, Limits: api.Limits{StreamsPerUser: 1024}})
 	accept := func(ctx context.Context) (net.Conn, error) { return w.listener.Accept(ctx, link.ProtoAPI) }
 	return []part{
 		{"agent port", w.listener.Run},
