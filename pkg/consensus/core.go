@@ -203,7 +203,7 @@ func (c *Core) role(leader uint64, leads bool) {
 		c.lostAt = c.ticks
 		c.refuse(func() error { return c.notLeader() })
 	} else {
-		c.proposals.clock.begin()
+		c.proposals.clock.begin(c.ticks)
 	}
 	c.moved()
 }

@@ -395,6 +395,28 @@ func TestStampsNeitherGoBackNorJumpWithTheWallClock(t *testing.T) {
 	}
 }
 
+// Backoffs and the like are written in stamps: these go on, at half the speed of
+// time at least, while the wall clock is behind them.
+func TestStampsGoOnWhileTheWallClockIsBehind(t *testing.T) {
+	w := newWorld(t, 12, 1)
+	l := w.leader()
+	stamp := func() (at dcos.Time) {
+		l.propose(func(r Resolved) { must(t, r.Err); at = r.Result.Time })
+		w.run(100 * time.Millisecond)
+		return at
+	}
+	first := stamp()
+	const back = -2 * time.Hour
+	w.now = w.now.Add(back)
+	for k := range w.q {
+		w.q[k].at = w.q[k].at.Add(back)
+	}
+	w.run(20 * time.Second)
+	if passed := stamp().Sub(first); passed < 9*time.Second || passed > 25*time.Second {
+		t.Fatalf("20 s later the stamp has moved by %v", passed)
+	}
+}
+
 func TestHeartbeatBeyondTheLogStopsTheMember(t *testing.T) {
 	// The data directory was replaced by an older copy: the leader knows that
 	// this member had more.

@@ -27,24 +27,31 @@ const groupSlack = 64
 
 // clock stamps entries: never backwards, and within one leadership never
 // further ahead than the ticks that have passed allow, so that a wall clock
-// that jumps does not make everything expire at once.
+// that jumps does not make everything expire at once. Where this member's wall
+// clock is behind what was stamped before (it was set back, or the clock of
+// another leader was ahead), time goes on at half its speed until the clock has
+// caught up: it must not stand still, since what waits for a moment would wait
+// as long as the clock is wrong.
 type clock struct {
 	last  dcos.Time
-	tick  uint64 // when last was given
+	tick  uint64 // when last was given, or leadership began
 	begun bool   // last belongs to this leadership
 }
 
-func (k *clock) begin() { k.begun = false }
+func (k *clock) begin(ticks uint64) { k.begun, k.tick = false, ticks }
 
 // clockSlack is how far ahead of the ticks a stamp may be.
 const clockSlack = time.Second
 
 func (k *clock) stamp(now time.Time, ticks uint64, tick time.Duration, applied dcos.Time) dcos.Time {
 	at := dcos.TimeOf(now)
+	passed := time.Duration(ticks-k.tick) * tick
 	if k.begun {
-		at = min(at, k.last.Add(clockSlack+2*time.Duration(ticks-k.tick)*tick))
+		at = min(at, k.last.Add(clockSlack+2*passed))
 	}
-	at = max(at, k.last, applied)
+	if before := max(k.last, applied); before > 0 {
+		at = max(at, before.Add(passed/2))
+	}
 	k.last, k.tick, k.begun = at, ticks, true
 	return at
 }

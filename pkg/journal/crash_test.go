@@ -201,3 +201,41 @@ func TestFailedFsyncLosesItsWritesEvenWhenALaterOneSucceeds(t *testing.T) {
 		t.Fatalf("content %q", got)
 	}
 }
+
+// After a failed fsync the page cache shows records that are not on the disk,
+// and later fsyncs have nothing to do for them. The process that starts again
+// takes them for its own, builds on them, and must not lose them to the power.
+func TestWhatIsReadAfterAFailedFsyncIsMadeDurable(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(40) {
+		fs := journaltest.New(seed)
+		j, _, err := journal.Open(fs, journal.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(j.Append([]byte("one")), j.Sync(), j.Append([]byte("two"), []byte("three"))); err != nil {
+			t.Fatal(err)
+		}
+		broken := errors.New("input/output error")
+		fs.FailNth(journaltest.OpSync, 1, broken)
+		if err := j.Sync(); !errors.Is(err, broken) {
+			t.Fatalf("got %v", err)
+		}
+		fs.Kill()
+		j, found, err := journal.Open(fs, journal.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(j.Append([]byte("four")), j.Sync()); err != nil {
+			t.Fatal(err)
+		}
+		fs.Crash()
+		_, again, err := journal.Open(fs, journal.Options{})
+		if err != nil {
+			t.Fatalf("seed %d: %v", seed, err)
+		}
+		if len(again) != len(found)+1 {
+			t.Fatalf("seed %d: %d records after the power cut, %d were read before it and one was added", seed, len(again), len(found))
+		}
+	}
+}

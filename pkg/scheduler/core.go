@@ -14,6 +14,7 @@ package scheduler
 import (
 	"cmp"
 	"errors"
+	"math"
 	"slices"
 	"time"
 
@@ -63,6 +64,9 @@ type Core struct {
 	flying  bool
 	owners  []owner    // of the commands in flight
 	settled dcos.Index // turns need a view that shows this
+
+	stamp dcos.Time     // of the newest view
+	ahead time.Duration // of the clock that Turn is given, by which command time is
 }
 
 // owner is the app for which a command was made.
@@ -98,6 +102,30 @@ func (c *Core) Reset() {
 // further turns only take over changes. Wake is when to call again though
 // nothing has changed, 0 for never; it may have passed already.
 func (c *Core) Turn(now dcos.Time, v state.View, changes []state.Change) (cmds []state.Command, wake dcos.Time) {
+	cmds, wake = c.turn(c.clock(now, v), v, changes)
+	if wake != 0 {
+		wake = wake.Add(-c.ahead)
+	}
+	return cmds, wake
+}
+
+// clock is the command time of now. What apps wait for is written in command
+// time, which is ahead of this leader's clock when that was set back, or when
+// an earlier leader's clock was ahead.
+func (c *Core) clock(now dcos.Time, v state.View) dcos.Time {
+	stamp := v.Time()
+	if c.fresh || stamp != c.stamp || stamp > now.Add(c.ahead) {
+		ahead := max(0, stamp.Sub(now))
+		if c.ahead-ahead > time.Second {
+			c.wakeDue(math.MaxInt64) // what was due by a clock that was too far ahead
+		}
+		c.ahead = ahead
+	}
+	c.stamp = stamp
+	return now.Add(c.ahead)
+}
+
+func (c *Core) turn(now dcos.Time, v state.View, changes []state.Change) (cmds []state.Command, wake dcos.Time) {
 	if c.fresh {
 		c.rebuild(v)
 	} else {
@@ -127,6 +155,7 @@ func (c *Core) Done(now dcos.Time, res state.Result, err error) {
 	}
 	owners := c.owners
 	c.flying, c.owners = false, nil
+	now = now.Add(c.ahead)
 	switch {
 	case !outcomeKnown(err):
 		// What was asked for may come true at any time from now on. Commands
@@ -231,8 +260,9 @@ func (c *Core) nextWake(now dcos.Time) dcos.Time {
 
 // rebuild makes everything from the view, as a new leader must.
 func (c *Core) rebuild(v state.View) {
+	stamp, ahead := c.stamp, c.ahead
 	c.Reset()
-	c.fresh = false
+	c.fresh, c.stamp, c.ahead = false, stamp, ahead
 	for n := range v.Nodes() {
 		c.nodes.push(n.ID)
 		c.noteDrain(n)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -381,4 +382,39 @@ func TestExplainFollowsAnAppThroughItsLife(t *testing.T) {
 	w.must(state.DeleteApp{App: "/web"})
 	w.rest()
 	want("is being deleted; 1 task has to stop")
+}
+
+// The clock of an earlier leader was an hour ahead, or this one's was set back,
+// or is set right again: what waits goes by command time.
+func TestABackoffEndsInTimeWhateverTheLeadersClockShows(t *testing.T) {
+	w := newWorld(t)
+	w.addNodes(2, 8)
+	w.define("/web", 1, `,"backoffSeconds":30`)
+	w.settle()
+	w.behind = time.Hour
+	w.report(w.tasks("/web")[0], dcos.TaskFailed)
+	w.rest()
+	w.behind = 30 * time.Minute
+	wake := w.rest()
+	if in := wake.Sub(w.now); wake == 0 || in > 31*time.Second {
+		t.Fatalf("the next turn is in %v", in)
+	}
+	w.now = w.now.Add(31 * time.Second)
+	w.rest()
+	if w.count("/web", dcos.TaskPlaced) != 1 {
+		t.Fatal("not placed after its backoff")
+	}
+	w.settle()
+	w.behind = 2 * time.Hour
+	w.report(w.tasks("/web")[0], dcos.TaskFailed)
+	w.rest()
+	w.behind = 0 // the wall clock jumps ahead before anything is committed
+	w.now = w.now.Add(time.Second)
+	for range 50 {
+		w.now = w.now.Add(2 * time.Second)
+		w.rest()
+	}
+	if w.count("/web", dcos.TaskPlaced) != 1 {
+		t.Fatal("not placed after its backoff, when the clock was set right")
+	}
 }

@@ -3,6 +3,7 @@ package scheduler_test
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/dcos-go/dcos/pkg/app"
 	"github.com/dcos-go/dcos/pkg/dcos"
@@ -18,6 +19,7 @@ type world struct {
 	core    *scheduler.Core
 	index   dcos.Index
 	now     dcos.Time
+	behind  time.Duration // the leader's clock is behind command time by so much
 	seq     uint64
 	changes []state.Change // since the core's last turn
 	fatal   func(format string, args ...any)
@@ -82,11 +84,14 @@ func (w *world) define(id string, instances int, more string) state.Item {
 
 // turn runs one turn and applies its batch.
 func (w *world) turn() (cmds []state.Command, wake dcos.Time) {
-	cmds, wake = w.core.Turn(w.now, w.store.View(), w.changes)
+	cmds, wake = w.core.Turn(w.now.Add(-w.behind), w.store.View(), w.changes)
 	w.changes = nil
+	if wake != 0 {
+		wake = wake.Add(w.behind)
+	}
 	if len(cmds) > 0 {
 		w.now++
-		w.core.Done(w.now, w.apply(cmds...), nil)
+		w.core.Done(w.now.Add(-w.behind), w.apply(cmds...), nil)
 	}
 	return cmds, wake
 }

@@ -1,8 +1,8 @@
 package sim
 
 import (
+	"hash/maphash"
 	"slices"
-	"strings"
 
 	"github.com/dcos-go/dcos/pkg/consensus"
 	"github.com/dcos-go/dcos/pkg/dcos"
@@ -17,7 +17,12 @@ type checker struct {
 	high    dcos.Index
 	terms   map[dcos.Term]dcos.Index // highest acknowledged index of each term
 	tokens  []string                 // acknowledged
+	users   []string                 // likewise
 	ackedAt map[string]dcos.Term
+	logs    map[position]uint64 // what is in some log at a place
+	seed    maphash.Seed
+	books   books
+	checked int // indexes since the whole state was
 
 	placed map[dcos.TaskID]place
 	procs  map[dcos.TaskID]*proc
@@ -48,7 +53,7 @@ type proc struct {
 func newChecker(w *world) checker {
 	return checker{
 		w: w, leaders: map[dcos.Term]dcos.MasterID{}, entries: make([]entry, 2), terms: map[dcos.Term]dcos.Index{},
-		ackedAt: map[string]dcos.Term{}, placed: map[dcos.TaskID]place{}, procs: map[dcos.TaskID]*proc{}, wiped: map[dcos.NodeID]bool{},
+		ackedAt: map[string]dcos.Term{}, logs: map[position]uint64{}, seed: maphash.MakeSeed(), books: newBooks(), placed: map[dcos.TaskID]place{}, procs: map[dcos.TaskID]*proc{}, wiped: map[dcos.NodeID]bool{},
 	}
 }
 
@@ -87,6 +92,11 @@ func (c *checker) has(m *master, v state.View, before dcos.Term) {
 			c.w.fail("master %d at index %d has lost %s, which was acknowledged", m.id, v.Index(), name)
 		}
 	}
+	for _, name := range c.users {
+		if _, ok := v.User(name); !ok && c.ackedAt[name] < before {
+			c.w.fail("master %d at index %d has lost %s, which was acknowledged", m.id, v.Index(), name)
+		}
+	}
 }
 
 // answered: an answer without an error comes from an entry that is applied here.
@@ -107,7 +117,7 @@ func (c *checker) acked(m *master, r state.Result) {
 		t := c.entries[r.Index].term
 		c.terms[t] = max(c.terms[t], r.Index)
 	}
-	for _, o := range c.w.masters {
+	for _, o := range c.w.members() {
 		if o.up && o.lead.Ready && o.lead.Leader == o.id && o.lead.Term > m.lead.Term && o.store.View().Index() < r.Index {
 			c.w.fail("master %d acknowledges index %d in term %d, but %d leads in term %d with index %d",
 				m.id, r.Index, m.lead.Term, o.id, o.lead.Term, o.store.View().Index())
@@ -117,13 +127,25 @@ func (c *checker) acked(m *master, r state.Result) {
 
 func (c *checker) ackToken(name string) {
 	c.tokens = append(c.tokens, name)
+	c.ackedAt[name] = c.newestTerm()
+}
+
+// ackUser is ackToken for a user, which may be acknowledged more than once.
+func (c *checker) ackUser(name string) {
+	if _, ok := c.ackedAt[name]; !ok {
+		c.users = append(c.users, name)
+		c.ackedAt[name] = c.newestTerm()
+	}
+}
+
+func (c *checker) newestTerm() dcos.Term {
 	var newest dcos.Term
 	for _, m := range c.w.masters {
 		if m.up {
 			newest = max(newest, m.lead.Term)
 		}
 	}
-	c.ackedAt[name] = newest
+	return newest
 }
 
 func hashOf(b []byte) uint64 {
@@ -153,16 +175,27 @@ func (c *checker) applied(m *master, e consensus.Entry, commit state.Commit) {
 		c.w.fail("master %d applies index %d, the last was %d", m.id, e.Index, len(c.entries)-1)
 	}
 	c.entries = append(c.entries, got)
+	if c.books.time > commit.Time {
+		c.w.fail("command time goes back at index %d", e.Index)
+	}
+	c.books.time = commit.Time
 	if len(commit.Changes) == 0 {
 		return
 	}
 	for i := range commit.Changes {
 		c.changed(commit, &commit.Changes[i])
 	}
-	if err := state.Check(commit.View); err != nil {
-		c.w.fail("the state at index %d: %v", e.Index, err)
+	c.balance(commit)
+	// The books see what has changed; the whole is looked at now and then.
+	if c.checked++; c.checked%wholeEvery == 0 {
+		if err := state.Check(commit.View); err != nil {
+			c.w.fail("the state at index %d: %v", e.Index, err)
+		}
 	}
 }
+
+// wholeEvery is how many indexes lie between two looks at the whole state.
+const wholeEvery = 16
 
 // installed: a snapshot is the state that was there before.
 func (c *checker) installed(m *master) {
@@ -176,6 +209,7 @@ func (c *checker) installed(m *master) {
 func (c *checker) changed(commit state.Commit, ch *state.Change) {
 	switch ch.Table {
 	case state.TableNodes:
+		c.nodeRow(ch)
 		if n, ok := ch.New.(*dcos.Node); ok && n != nil {
 			if old, ok := ch.Old.(*dcos.Node); !ok || old == nil || old.State != n.State {
 				c.w.note("state: node %s is %s %s", n.Hostname, n.State, n.Why)
@@ -186,6 +220,9 @@ func (c *checker) changed(commit state.Commit, ch *state.Change) {
 		before, _ := ch.Old.(*dcos.Task)
 		after, _ := ch.New.(*dcos.Task)
 		c.task(commit, before, after)
+		c.book(before, after)
+	case state.TableDeployments:
+		c.deployment(ch)
 	}
 }
 
@@ -218,6 +255,7 @@ func (c *checker) task(commit state.Commit, before, after *dcos.Task) {
 	if !moved {
 		return
 	}
+	w.count(became(before.State, after.State))
 	w.note("state: %s %s %s -> %s (%s) on %s", after.App, short(after.ID), before.State, after.State, after.Message, after.Node)
 	if after.State == dcos.TaskPlaced {
 		if uint64(after.Epoch) != uint64(commit.Index) {
@@ -229,7 +267,6 @@ func (c *checker) task(commit state.Commit, before, after *dcos.Task) {
 		w.fail("task %s is said to run, and was never started", after.ID)
 	}
 	if after.State.Terminal() && before.Live() {
-		w.count("task " + strings.ToLower(strings.TrimPrefix(after.State.String(), "TASK_")))
 		c.ended(after)
 	}
 }

@@ -18,8 +18,8 @@ type client struct {
 	w      *world
 	apps   []*userApp
 	tokens int
-	every  time.Duration
-	last   bool // the write of the liveness phase was acknowledged
+	seq    uint64 // of proposals that bear an id
+	last   bool   // the write of the liveness phase was acknowledged
 }
 
 // userApp is what its users know of an app.
@@ -50,7 +50,7 @@ const (
 )
 
 func newClient(w *world) *client {
-	c := &client{w: w, every: w.rng.between(300*time.Millisecond, 4*time.Second)}
+	c := &client{w: w}
 	room := int64(0)
 	for _, m := range w.machines {
 		room += m.cpus * 1000
@@ -91,7 +91,15 @@ func newClient(w *world) *client {
 // begin makes the cluster; then machines join and users come.
 func (c *client) begin() {
 	w := c.w
-	c.send(state.InitCluster{Info: dcos.ClusterInfo{ID: cluster, Name: "sim", Level: state.Level}}, func(i state.Item, err error) {
+	first := []state.Command{state.InitCluster{Info: dcos.ClusterInfo{ID: cluster, Name: "sim", Level: w.rules.level}}}
+	for _, m := range w.members() {
+		first = append(first, state.PutMaster{Master: m.row(true)})
+	}
+	c.sendAs(state.Origin{}, first, func(items []state.Item, err error) {
+		var i state.Item
+		if err == nil {
+			i = items[0]
+		}
 		if err != nil || i.Err != nil && !errors.Is(i.Err, dcos.ErrConflict) {
 			w.after(300*time.Millisecond, "user tries again", 0, c.begin)
 			return
@@ -117,7 +125,8 @@ func (c *client) rivals() {
 }
 
 func (c *client) loop() {
-	c.w.after(c.w.rng.between(c.every/4, 2*c.every), "user", 0, func() {
+	every := c.w.rules.write
+	c.w.after(c.w.rng.between(every/4, 2*every), "user", 0, func() {
 		if c.w.calm {
 			return
 		}
@@ -129,8 +138,12 @@ func (c *client) loop() {
 // act is one thing that a user does.
 func (c *client) act() {
 	g := &c.w.rng
-	if len(c.apps) == 0 || g.one(4) {
+	switch {
+	case len(c.apps) == 0 || g.one(5):
 		c.putToken()
+		return
+	case g.one(12):
+		c.putUser(c.w.rules.large && g.one(3))
 		return
 	}
 	a := c.apps[g.below(len(c.apps))]
@@ -276,6 +289,45 @@ func (c *client) putToken() {
 	})
 }
 
+// putUser writes something that can be made only once, under an id, and sends
+// it again when it does not know what came of it, or out of mischief: however
+// often it comes, it was made once.
+func (c *client) putUser(large bool) {
+	c.seq++
+	id := dcos.ProposalID{Proposer: 7, Seq: c.seq}
+	name := fmt.Sprintf("u%d", c.seq)
+	cmds := []state.Command{state.PutUser{User: dcos.User{ID: name, PasswordHash: "x"}, Create: true}}
+	if large {
+		stop := state.StopTasks{Message: "x"}
+		for i := range 1100 {
+			stop.Tasks = append(stop.Tasks, dcos.TaskID(fmt.Sprintf("%0500d", i)))
+		}
+		cmds = append(cmds, stop)
+	}
+	c.w.count("user writes")
+	var again func(tries int)
+	again = func(tries int) {
+		from := c.w.now
+		c.sendAs(state.Origin{ID: id, Principal: "user"}, cmds, func(items []state.Item, err error) {
+			done := err == nil && len(items) == len(cmds)
+			if done && errors.Is(items[0].Err, dcos.ErrConflict) && !c.w.struck["clock jumps an hour"] {
+				c.w.fail("proposal %s was applied twice: %v", id, items[0].Err)
+			}
+			if done && items[0].Err == nil {
+				c.w.check.ackUser(name)
+			}
+			// What is older than the window of repeats may come true again.
+			if tries < 4 && c.w.now-from < time.Minute && (!done || c.w.rng.one(3)) && !c.w.calm {
+				c.w.after(c.w.rng.between(0, 5*time.Second), "user tries again", 0, func() {
+					c.w.count("proposal repeated")
+					again(tries + 1)
+				})
+			}
+		})
+	}
+	again(0)
+}
+
 // lastWrite must succeed before all is at rest.
 func (c *client) lastWrite() {
 	c.send(state.PutToken{Token: dcos.JoinToken{ID: "last", Role: dcos.RoleAgent, SecretHash: []byte("x")}}, func(i state.Item, err error) {
@@ -297,20 +349,32 @@ func (c *client) read() {
 	}
 }
 
-func (c *client) any() *master { return c.w.masters[c.w.rng.below(len(c.w.masters))] }
+func (c *client) any() *master { return c.w.aMaster() }
 
 // answerTimeout is how long a user waits.
 const answerTimeout = 15 * time.Second
 
-// send writes through any master, which passes the request on to the leader
-// once. An answer that does not come leaves the outcome unknown.
+// send is sendAs for one command without an id.
 func (c *client) send(cmd state.Command, done func(state.Item, error)) {
+	c.sendAs(state.Origin{}, []state.Command{cmd}, func(items []state.Item, err error) {
+		if err == nil {
+			done(items[0], nil)
+			return
+		}
+		done(state.Item{}, err)
+	})
+}
+
+// sendAs writes through any master, which passes the request on to the leader
+// once. An answer that does not come leaves the outcome unknown.
+func (c *client) sendAs(by state.Origin, cmds []state.Command, done func([]state.Item, error)) {
 	w := c.w
 	answered := false
-	answer := func(i state.Item, err error) {
+	answer := func(i []state.Item, err error) {
 		w.after(w.net.delay(), "answer to user", 0, func() {
 			if !answered {
 				answered = true
+				c.heard(i, err)
 				done(i, err)
 			}
 		})
@@ -318,47 +382,67 @@ func (c *client) send(cmd state.Command, done func(state.Item, error)) {
 	w.after(answerTimeout, "user gives up", 0, func() {
 		if !answered {
 			answered = true
-			done(state.Item{}, consensus.Unknown{})
+			c.heard(nil, consensus.Unknown{})
+			done(nil, consensus.Unknown{})
 		}
 	})
 	m := c.any()
 	w.after(w.net.delay(), "request", m.host, func() {
 		if !m.up {
-			answer(state.Item{}, dcos.ErrUnavailable)
+			answer(nil, dcos.ErrUnavailable)
 			return
 		}
-		m.after(0, "api", func() { c.at(m, cmd, true, answer) })
+		m.after(0, "api", func() { c.at(m, by, cmds, true, answer) })
 	})
 }
 
+// heard counts what users are told.
+func (c *client) heard(items []state.Item, err error) {
+	if errors.Is(err, dcos.ErrUnknown) {
+		c.w.count("outcome unknown")
+	}
+	for _, k := range refusals {
+		if errors.Is(err, k.kind) {
+			c.w.count("refusal " + k.name)
+		}
+		for _, i := range items {
+			if errors.Is(i.Err, k.kind) {
+				c.w.count("refusal " + k.name)
+			}
+		}
+	}
+}
+
 // at is a request that has come to a master.
-func (c *client) at(m *master, cmd state.Command, forward bool, answer func(state.Item, error)) {
+func (c *client) at(m *master, by state.Origin, cmds []state.Command, forward bool, answer func([]state.Item, error)) {
 	w := c.w
 	if l := m.lead.Leader; l != m.id && l != 0 && forward {
-		to := w.masters[l-1]
-		if !w.net.whole(m.host, to.host) {
-			answer(state.Item{}, dcos.ErrUnavailable)
+		to := w.member(l)
+		if to == nil || !w.net.whole(m.host, to.host) {
+			answer(nil, dcos.ErrUnavailable)
 			return
 		}
-		w.after(w.net.delay(), "forwarded", to.host, func() {
+		w.after(w.net.way(m.host, to.host), "forwarded", to.host, func() {
 			if !to.up {
-				answer(state.Item{}, dcos.ErrUnavailable)
+				answer(nil, dcos.ErrUnavailable)
 				return
 			}
-			to.after(0, "api", func() { c.at(to, cmd, false, answer) })
+			to.after(0, "api", func() { c.at(to, by, cmds, false, answer) })
 		})
 		return
 	}
-	m.propose([]state.Command{cmd}, func(r state.Result, err error) {
-		if err != nil {
-			answer(state.Item{}, err)
+	m.propose(by, cmds, func(r state.Result, err error) {
+		switch {
+		case err != nil:
+			answer(nil, err)
 			return
-		}
-		if len(r.Items) != 1 {
-			w.fail("master %d answers one command with %d results", m.id, len(r.Items))
+		case len(r.Items) != len(cmds):
+			w.fail("master %d answers %d commands with %d results", m.id, len(cmds), len(r.Items))
+		case r.Repeated:
+			w.count("proposal answered again")
 		}
 		w.check.acked(m, r)
-		answer(r.Items[0], nil)
+		answer(r.Items, nil)
 	})
 }
 

@@ -3,12 +3,14 @@ package sim
 import (
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/dcos-go/dcos/pkg/dcos"
 	"github.com/dcos-go/dcos/pkg/dispatch"
 	"github.com/dcos-go/dcos/pkg/scheduler"
 	"github.com/dcos-go/dcos/pkg/state"
+	"github.com/dcos-go/dcos/pkg/wire"
 )
 
 // What the shells of dispatch and scheduler wait.
@@ -57,6 +59,7 @@ func (m *master) role() {
 	l.leads, l.term = true, m.lead.Term
 	m.followDispatch(true)
 	m.followTurns()
+	m.keep(l.role)
 }
 
 // valid says that leadership goes on as it was.
@@ -129,9 +132,17 @@ func (m *master) dispatch(e dispatch.Event) {
 		return
 	}
 	l := &m.leader
-	for _, f := range l.disp.Step(m.now(), e) {
+	life := m.life
+	for _, f := range l.disp.Step(m.clock.mono(), e) {
+		if m.life != life {
+			return
+		}
+		m.w.cover.effect(f)
 		switch f := f.(type) {
 		case dispatch.Send:
+			if _, ok := f.Msg.(wire.Refused); ok {
+				m.w.count("clone refused")
+			}
 			if s := m.session(f.Sess); s != nil {
 				s.toAgent(f.Msg)
 			}
@@ -140,7 +151,7 @@ func (m *master) dispatch(e dispatch.Event) {
 				s.endMaster()
 			}
 		case dispatch.Propose:
-			m.propose(f.Commands, func(r state.Result, err error) {
+			m.propose(state.Origin{}, f.Commands, func(r state.Result, err error) {
 				m.dispatch(dispatch.Done{ID: f.ID, Result: r, Err: err})
 			})
 		case dispatch.Probe:
@@ -148,7 +159,7 @@ func (m *master) dispatch(e dispatch.Event) {
 		case dispatch.SetTimer:
 			l.dispTimer++
 			timer := l.dispTimer
-			m.after(max(0, f.At.Sub(m.now())), "dispatch timer", func() {
+			m.after(m.clock.takes(f.At.Sub(m.clock.mono())), "dispatch timer", func() {
 				if l.dispTimer == timer {
 					m.dispatch(dispatch.Fired{})
 				}
@@ -176,7 +187,7 @@ func (m *master) probe(f dispatch.Probe) {
 
 // reach says whether a machine answers, and after how long that is known.
 func (n *network) reach(from int, addr string) (time.Duration, bool) {
-	for _, a := range n.w.machines {
+	for _, a := range n.w.hosts() {
 		if a.addr() != addr {
 			continue
 		}
@@ -185,8 +196,10 @@ func (n *network) reach(from int, addr string) (time.Duration, bool) {
 		}
 		return 2 * probeLimit, false
 	}
-	n.w.fail("no machine at %q", addr)
-	return 0, false
+	if !strings.HasPrefix(addr, "c") { // copies go away
+		n.w.fail("no machine at %q", addr)
+	}
+	return 2 * probeLimit, false
 }
 
 // turns is the loop of the scheduler's shell.
@@ -257,16 +270,16 @@ func (t *turns) wakeIn(d time.Duration) {
 
 func (t *turns) turn() {
 	m := t.m
-	cmds, wake := t.core.Turn(dcos.TimeOf(m.now()), t.view, t.pending)
+	cmds, wake := t.core.Turn(dcos.TimeOf(m.clock.wall()), t.view, t.pending)
 	t.pending = nil
 	if len(cmds) == 0 {
 		if wake != 0 {
-			t.wakeIn(wake.Std().Sub(m.now()))
+			t.wakeIn(wake.Std().Sub(m.clock.wall()))
 		}
 		return
 	}
 	role := m.leader.role
-	m.propose(slices.Clone(cmds), func(r state.Result, err error) {
+	m.propose(state.Origin{}, slices.Clone(cmds), func(r state.Result, err error) {
 		if m.leader.turns == t {
 			t.done(r, err, role)
 		}
@@ -278,7 +291,7 @@ func (t *turns) done(r state.Result, err error, role int) {
 		t.m.turnsAgain(role)
 		return
 	}
-	t.core.Done(dcos.TimeOf(t.m.now()), r, err)
+	t.core.Done(dcos.TimeOf(t.m.clock.wall()), r, err)
 	// The batch is applied here. The feed may be behind, and says nothing at
 	// all of a batch that changed nothing.
 	t.see(t.m.store.View())

@@ -19,6 +19,9 @@ type machine struct {
 	process
 	id     dcos.NodeID
 	number int
+	clone  bool // its disk is a copy of another machine's
+	clock  clock
+	killIn int // effects until the agent is killed; 0: it is not
 	power  bool
 	boot   int
 	cpus   int64
@@ -46,7 +49,7 @@ type diskJob struct {
 
 func newMachine(w *world, i, host int, seed uint64) *machine {
 	m := &machine{
-		process: process{w: w, host: host}, number: i, power: true, cpus: int64(3 + w.rng.below(4)),
+		process: process{w: w, host: host}, number: i, clock: newClock(w), power: true, cpus: int64(3 + w.rng.below(4)),
 		id: dcos.NodeID(fmt.Sprintf("a0c4d000-0000-4000-8000-%012d", i+1)), fs: journaltest.New(seed*64 + 16 + uint64(i)),
 		durable: map[dcos.TaskID]bool{},
 	}
@@ -54,13 +57,18 @@ func newMachine(w *world, i, host int, seed uint64) *machine {
 	return m
 }
 
-func (m *machine) addr() string { return fmt.Sprintf("h%d", m.number) }
+func (m *machine) addr() string {
+	if m.clone {
+		return fmt.Sprintf("c%d", m.number)
+	}
+	return fmt.Sprintf("h%d", m.number)
+}
 
 func (m *machine) config() agent.Config {
 	return agent.Config{
 		Cluster: cluster, Seed: uint64(m.number), KeepPerApp: 3, KeepFor: 5 * time.Minute,
 		Node: dcos.Node{
-			ID: m.id, Hostname: m.addr(), Addr: m.addr(), IP: fmt.Sprintf("10.0.0.%d", m.number+1), Boot: fmt.Sprintf("boot-%d-%d", m.number, m.boot),
+			ID: m.id, Hostname: m.addr(), Addr: m.addr(), IP: fmt.Sprintf("10.0.0.%d", m.number+1), Boot: fmt.Sprintf("boot-%s-%d", m.addr(), m.boot),
 			Zone: fmt.Sprintf("zone-%d", m.number%2), Isolation: dcos.IsolationContainer,
 			Total: resource.Set{
 				CPUs: resource.Whole(m.cpus), Mem: resource.Whole(64 << 10), Disk: resource.Whole(1 << 20),
@@ -75,23 +83,31 @@ func (m *machine) start() {
 	if m.up || !m.power {
 		return
 	}
-	j, records, err := journal.Open(m.fs, journal.Options{SegmentBytes: 64 << 10})
-	if errors.Is(err, journaltest.ErrCrashed) {
-		m.powerLoss()
+	if m.stall > m.w.now {
+		m.w.after(min(m.stall-m.w.now, time.Second), "supervisor", m.host, m.start)
 		return
 	}
-	if err != nil {
+	j, records, err := journal.Open(m.fs, journal.Options{SegmentBytes: 64 << 10})
+	switch {
+	case errors.Is(err, journaltest.ErrCrashed):
+		m.powerLoss()
+		return
+	case errors.Is(err, errDisk), errors.Is(err, journaltest.ErrFull):
+		m.w.count("agent's disk fails at its start")
+		m.w.after(m.w.rng.between(100*time.Millisecond, 2*time.Second), "supervisor", m.host, m.start)
+		return
+	case err != nil:
 		m.w.fail("agent %s cannot open its checkpoint: %v", m.addr(), err)
 	}
 	m.life++
-	m.log, m.up, m.sess, m.jobs, m.writing, m.paused = j, true, nil, nil, false, 0
+	m.log, m.up, m.sess, m.jobs, m.writing, m.paused, m.killIn = j, true, nil, nil, false, 0, 0
 	clear(m.durable)
 	for _, r := range records {
 		m.noteDurable(r)
 	}
 	m.containers.restart()
 	m.w.note("agent %s starts, boot %d, %d records", m.addr(), m.boot, len(records))
-	core, effects, err := agent.Restore(m.config(), m.w.time(), records)
+	core, effects, err := agent.Restore(m.config(), m.clock.mono(), records)
 	if err != nil {
 		m.w.fail("agent %s cannot read its checkpoint: %v", m.addr(), err)
 	}
@@ -114,14 +130,6 @@ func (m *machine) end(restart time.Duration) {
 
 // powerLoss ends everything on the machine.
 func (m *machine) powerLoss() {
-	m.w.note("machine %s loses power", m.addr())
-	m.w.count("machine loses power")
-	m.up, m.power = false, false
-	m.life++
-	m.boot++
-	m.fs.Crash()
-	m.w.net.hostEnds(m.host)
-	m.containers.reboot()
 	most := 20 * time.Second
 	if m.w.rng.one(5) {
 		most = 100 * time.Second
@@ -129,11 +137,24 @@ func (m *machine) powerLoss() {
 	if m.w.calm {
 		most = time.Second
 	}
-	m.w.after(m.w.rng.between(500*time.Millisecond, most), "power on", m.host, func() { m.powerOn() })
+	m.w.note("machine %s loses power", m.addr())
+	m.w.count("machine loses power")
+	m.restartPower(m.w.rng.between(500*time.Millisecond, most))
+}
+
+// restartPower takes the power away for so long.
+func (m *machine) restartPower(d time.Duration) {
+	m.up, m.power = false, false
+	m.life++
+	m.boot++
+	m.fs.Crash()
+	m.w.net.hostEnds(m.host)
+	m.containers.reboot()
+	m.w.after(d, "power on", m.host, func() { m.powerOn() })
 }
 
 func (m *machine) powerOn() {
-	if m.power {
+	if m.power || m.clone && m.w.copy != m {
 		return
 	}
 	m.power = true
@@ -145,18 +166,33 @@ func (m *machine) wipe() {
 	m.end(m.w.rng.between(0, 3*time.Second))
 	m.fs = journaltest.New(m.w.rng.next())
 	m.w.check.wiped[m.id] = true
-	m.boot++
+	if m.w.rng.one(3) {
+		m.boot++
+	}
 }
 
 func (m *machine) step(ev agent.Event) {
 	if m.up {
-		m.carryOut(m.core.Step(m.w.time(), ev))
+		m.carryOut(m.core.Step(m.clock.mono(), ev))
 	}
 }
 
 // carryOut does what the agent's shell does. Nothing in it steps the core.
 func (m *machine) carryOut(effects []agent.Effect) {
+	life := m.life
 	for _, f := range effects {
+		if m.life != life {
+			return
+		}
+		if m.killIn > 0 {
+			if m.killIn--; m.killIn == 0 {
+				m.w.note("agent %s is killed before %T", m.addr(), f)
+				m.w.count("agent killed before it acts")
+				m.end(m.w.rng.between(20*time.Millisecond, 3*time.Second))
+				return
+			}
+		}
+		m.w.cover.effect(f)
 		switch f := f.(type) {
 		case agent.WriteCheckpoint:
 			m.put(diskJob{seq: f.Seq, records: f.Records})
@@ -182,7 +218,7 @@ func (m *machine) carryOut(effects []agent.Effect) {
 		case agent.SetTimer:
 			m.timer++
 			timer := m.timer
-			m.after(max(0, f.At.Sub(m.w.time())), "agent timer", func() {
+			m.after(m.clock.takes(f.At.Sub(m.clock.mono())), "agent timer", func() {
 				if timer == m.timer {
 					m.step(agent.Fired{})
 				}
@@ -206,11 +242,19 @@ func (m *machine) connect(f agent.Connect) {
 	}
 	w := m.w
 	m.dials++
-	to := w.masters[m.dials%len(w.masters)]
-	for _, o := range w.masters {
-		if masterAddr(o.id) == f.Addr {
-			to = o
+	all := w.members()
+	to := all[m.dials%len(all)]
+	if f.Addr != "" {
+		to = nil
+		for _, o := range all {
+			if masterAddr(o.id) == f.Addr {
+				to = o
+			}
 		}
+	}
+	if to == nil {
+		m.after(2*w.net.delay(), "dial", func() { m.step(agent.Unlinked{Link: f.Link, Why: "refused"}) })
+		return
 	}
 	if !to.power || !w.net.whole(m.host, to.host) {
 		m.after(dialTimeout, "dial", func() { m.step(agent.Unlinked{Link: f.Link, Why: "no answer"}) })
@@ -282,19 +326,23 @@ func (m *machine) written(batch []diskJob) {
 func (m *machine) onDisk(d time.Duration, what string, f func()) {
 	m.after(d, what, func() {
 		if m.stall > m.w.now {
-			m.onDisk(m.stall-m.w.now, what, f)
+			m.onDisk(min(m.stall-m.w.now, time.Second), what, f)
 			return
 		}
 		f()
 	})
 }
 
-// failed is an error of the disk: the agent stops, and its machine with it.
+// failed is an error of the disk: the power went, or the agent stops and its
+// supervisor starts it again. Its tasks go on.
 func (m *machine) failed(err error) {
-	if !errors.Is(err, journaltest.ErrCrashed) {
-		m.w.note("agent %s stops: %v", m.addr(), err)
+	if errors.Is(err, journaltest.ErrCrashed) {
+		m.powerLoss()
+		return
 	}
-	m.powerLoss()
+	m.w.note("agent %s stops: %v", m.addr(), err)
+	m.w.count("agent stops by its disk")
+	m.end(m.w.rng.between(50*time.Millisecond, 3*time.Second))
 }
 
 // taken is what the simulator looks at in a record of the checkpoint: the task

@@ -12,6 +12,7 @@ import (
 	"github.com/dcos-go/dcos/pkg/consensus"
 	"github.com/dcos-go/dcos/pkg/dcos"
 	"github.com/dcos-go/dcos/pkg/dispatch"
+	"github.com/dcos-go/dcos/pkg/journal"
 	"github.com/dcos-go/dcos/pkg/journal/journaltest"
 	"github.com/dcos-go/dcos/pkg/state"
 )
@@ -20,38 +21,51 @@ import (
 // do in production.
 type master struct {
 	process
-	id     dcos.MasterID
+	id     dcos.MasterID // 0: no member, its machine is a spare
+	clock  clock
+	level  uint64 // feature level of its build
 	power  bool
-	skew   time.Duration // of its clock
 	logFS  *journaltest.FS
 	snapFS *journaltest.FS
 	stall  time.Duration // the disk answers nothing until then
+	slow   time.Duration // each fsync takes long until then
 	low    bool          // the disk is nearly full
+	voted  bool          // it did when that was asked last
 
 	snaps  *consensus.Snapshots
 	log    *consensus.Log
 	core   *consensus.Core
 	store  *state.Store
 	lead   consensus.Lead
-	broken bool // its disk gave an error, so that it may stop
+	broken bool // its disk gave an error or hung, so that it may stop
+
+	flipped bool // bits of its files have flipped
+	damaged bool // that was found out; it waits to be replaced
+	sure    bool // its row says which build it has
+	held    bool // its operator does not let it start
+	killIn  int  // effects until the process is killed; 0: it is not
 
 	disk    []consensus.Effect // Append and CompactLog, to be written
 	writing bool
 	work    []consensus.Effect // Apply, Install and SaveSnapshot
 	working bool
 	ticket  consensus.Ticket
+	ids     uint64 // of proposals
 	waits   map[consensus.Ticket]func(consensus.Effect)
 	wakes   int
 
 	leader leading
 }
 
+// newMaster makes a machine for a master; those numbered below of are the
+// first members.
 func newMaster(w *world, i int, seed uint64, of int) *master {
-	m := &master{
-		process: process{w: w, host: i}, id: dcos.MasterID(i + 1), power: true, skew: w.rng.between(-400*time.Millisecond, 400*time.Millisecond),
-		logFS: journaltest.New(seed*64 + uint64(i)), snapFS: journaltest.New(seed*64 + 32 + uint64(i)),
+	m := &master{process: process{w: w, host: i}, clock: newClock(w), level: state.Level, power: true}
+	m.newDisks(seed*64+uint64(i), seed*64+32+uint64(i))
+	if i >= of {
+		return m
 	}
-	m.snaps = consensus.NewSnapshots(m.snapFS)
+	m.id = dcos.MasterID(i + 1)
 	one := uint64(1)
 	first := &pb.Snapshot{Metadata: &pb.SnapshotMetadata{Index: &one, Term: &one, ConfState: &pb.ConfState{}}}
 	for k := range of {
@@ -70,22 +84,37 @@ func newMaster(w *world, i int, seed uint64, of int) *master {
 	return m
 }
 
-func (m *master) identity() consensus.Identity { return consensus.Identity{Cluster: cluster, ID: m.id} }
+// newDisks are empty.
+func (m *master) newDisks(log, snaps uint64) {
+	m.logFS, m.snapFS = journaltest.New(log), journaltest.New(snaps)
+	m.snaps = consensus.NewSnapshots(m.snapFS)
+}
 
-// now is what its clock shows.
-func (m *master) now() time.Time { return m.w.time().Add(m.skew) }
+func (m *master) identity() consensus.Identity { return consensus.Identity{Cluster: cluster, ID: m.id} }
 
 // start is the process on a machine that has power.
 func (m *master) start() {
-	if m.up || !m.power {
+	if m.up || !m.power || m.id == 0 || m.damaged || m.held {
+		return
+	}
+	if m.stall > m.w.now { // not even the program can be read
+		m.w.after(min(m.stall-m.w.now, time.Second), "supervisor", m.host, m.start)
 		return
 	}
 	s, err := consensus.Load(m.logFS, m.snaps, m.identity())
-	if errors.Is(err, journaltest.ErrCrashed) || errors.Is(err, errDisk) {
+	switch {
+	case errors.Is(err, journaltest.ErrCrashed):
 		m.powerLoss()
 		return
-	}
-	if err != nil {
+	case errors.Is(err, errDisk), errors.Is(err, journaltest.ErrFull):
+		m.w.count("master's disk fails at its start")
+		m.w.note("master %d cannot start: %v", m.id, err)
+		m.w.after(m.w.rng.between(100*time.Millisecond, 2*time.Second), "supervisor", m.host, m.start)
+		return
+	case errors.Is(err, journal.ErrDamaged) && m.flipped:
+		m.harmed(err)
+		return
+	case err != nil:
 		m.w.fail("master %d cannot start: %v", m.id, err)
 	}
 	m.life++
@@ -95,16 +124,25 @@ func (m *master) start() {
 	}
 	m.w.note("master %d starts at index %d, %d entries in its log", m.id, s.Store.View().Index(), len(s.Found.Entries))
 	m.log, m.core, m.store, m.up, m.lead, m.broken = s.Log, core, s.Store, true, consensus.Lead{}, false
-	m.paused, m.disk, m.work, m.writing, m.working = 0, nil, nil, false, false
+	m.paused, m.disk, m.work, m.writing, m.working, m.killIn = 0, nil, nil, false, false, 0
 	m.waits = map[consensus.Ticket]func(consensus.Effect){}
 	m.leader = newLeading()
+	m.w.check.logged(m, s.Found.Entries)
 	m.dispatch(dispatch.Follow{})
 	m.tick()
 }
 
+// harmed is a member that knows its files are not what it wrote: it neither
+// runs nor votes until somebody replaces it.
+func (m *master) harmed(why error) {
+	m.w.note("master %d: %v", m.id, why)
+	m.w.count("damage found")
+	m.damaged = true
+}
+
 func (m *master) tick() {
 	m.step(consensus.Tick{})
-	m.after(consensus.DefaultTick, "tick", m.tick)
+	m.after(m.clock.takes(consensus.DefaultTick), "tick", m.tick)
 }
 
 // end is the end of the process alone; the page cache lives on.
@@ -117,7 +155,7 @@ func (m *master) end(restart time.Duration) {
 	m.logFS.Kill()
 	m.snapFS.Kill()
 	m.w.net.processEnds(m.host)
-	for _, o := range m.w.masters {
+	for _, o := range m.w.members() {
 		if o != m && m.w.net.whole(m.host, o.host) && !m.w.bad(20) {
 			o.after(m.w.net.delay(), "peer lost", func() { o.step(consensus.PeerLost{ID: m.id}) })
 		}
@@ -145,10 +183,20 @@ func (m *master) step(e consensus.Event) {
 		return
 	}
 	life := m.life
-	for _, f := range m.core.Step(m.now(), e) {
-		if m.life == life {
-			m.carry(f)
+	for _, f := range m.core.Step(m.clock.wall(), e) {
+		if m.life != life {
+			return
 		}
+		if m.killIn > 0 {
+			if m.killIn--; m.killIn == 0 {
+				m.w.note("master %d is killed before %T", m.id, f)
+				m.w.count("master killed before it acts")
+				m.end(m.w.rng.between(50*time.Millisecond, 2*time.Second))
+				return
+			}
+		}
+		m.w.cover.effect(f)
+		m.carry(f)
 	}
 }
 
@@ -156,17 +204,23 @@ func (m *master) step(e consensus.Event) {
 func (m *master) carry(f consensus.Effect) {
 	w := m.w
 	switch f := f.(type) {
-	case consensus.Append, consensus.CompactLog:
+	case consensus.Append:
+		w.check.logged(m, f.Entries)
+		m.disk = append(m.disk, f)
+		m.write()
+	case consensus.CompactLog:
 		m.disk = append(m.disk, f)
 		m.write()
 	case consensus.Apply, consensus.Install, consensus.SaveSnapshot:
 		m.work = append(m.work, f)
 		m.machine()
 	case consensus.Send:
-		to := w.masters[f.To-1]
-		w.net.datagram(m.host, to.host, "raft", func() {
-			to.after(0, "raft", func() { to.step(consensus.Received{From: m.id, Msg: f.Msg}) })
-		})
+		from := m.id
+		if to := w.member(f.To); to != nil {
+			w.net.datagram(m.host, to.host, "raft", func() {
+				to.after(0, "raft", func() { to.step(consensus.Received{From: from, Msg: f.Msg}) })
+			})
+		}
 	case consensus.SendSnapshot:
 		m.sendSnapshot(f)
 	case consensus.ReadOK:
@@ -189,12 +243,27 @@ func (m *master) carry(f consensus.Effect) {
 			}
 		})
 	case consensus.Stop:
-		if !m.broken {
-			w.fail("master %d stops: %v", m.id, f.Why)
-		}
-		w.note("master %d stops: %v", m.id, f.Why)
-		// Nobody knows what its disk holds: the machine is started anew.
-		m.powerLoss()
+		m.stops(f.Why)
+	}
+}
+
+// stops is the end that the core has asked for.
+func (m *master) stops(why error) {
+	w := m.w
+	w.note("master %d stops: %v", m.id, why)
+	switch {
+	case errors.Is(why, consensus.ErrRemoved) && w.operator.removing[m.id]:
+		w.count("removed master stops")
+		m.end(0)
+		m.damaged = true // it shall not start again
+	case m.flipped && !m.broken:
+		m.end(0)
+		m.harmed(why)
+	case m.broken || m.stall > w.now:
+		w.count("master stops by its disk")
+		m.end(w.rng.between(50*time.Millisecond, 3*time.Second))
+	default:
+		w.fail("master %d stops: %v", m.id, why)
 	}
 }
 
@@ -231,7 +300,7 @@ func (m *master) write() {
 			m.written(seq)
 			return
 		}
-		m.onDisk(m.w.rng.between(100*time.Microsecond, m.w.rules.sync), "fsync", func() {
+		m.onDisk(m.syncs(), "fsync", func() {
 			if err := m.log.Sync(); err != nil {
 				m.failed(err)
 				return
@@ -249,18 +318,28 @@ func (m *master) written(seq uint64) {
 	m.write()
 }
 
+// syncs is how long an fsync takes.
+func (m *master) syncs() time.Duration {
+	if m.slow > m.w.now {
+		return 200 * time.Millisecond
+	}
+	return m.w.rng.between(100*time.Microsecond, m.w.rules.sync)
+}
+
 // onDisk runs f when the disk gets to it.
 func (m *master) onDisk(d time.Duration, what string, f func()) {
 	m.after(d, what, func() {
 		if m.stall > m.w.now {
-			m.onDisk(m.stall-m.w.now, what, f)
+			m.onDisk(min(m.stall-m.w.now, time.Second), what, f)
 			return
 		}
 		f()
 	})
 }
 
-// failed is an error of the disk: the power went, or it is broken.
+// failed is an error of the disk: the power went, or it is broken. What the
+// process finds when it starts again is what the page cache says, which a
+// failed fsync has left in doubt.
 func (m *master) failed(err error) {
 	if errors.Is(err, journaltest.ErrCrashed) {
 		m.powerLoss()
@@ -301,7 +380,11 @@ func (m *master) save(f consensus.SaveSnapshot, view state.View) {
 		m.powerLoss()
 		return
 	}
-	m.w.count("snapshot saved")
+	if err == nil {
+		m.w.count("snapshot saved")
+	} else {
+		m.w.count("snapshot not saved")
+	}
 	index := dcos.Index(f.Snapshot.GetMetadata().GetIndex())
 	m.after(0, "snapshot saved", func() { m.step(consensus.SnapshotSaved{Index: index, Err: err}) })
 }
@@ -309,6 +392,7 @@ func (m *master) save(f consensus.SaveSnapshot, view state.View) {
 func (m *master) apply(f consensus.Apply) {
 	done := consensus.Applied{Results: make([][]state.Result, len(f.Entries))}
 	for i, e := range f.Entries {
+		m.w.check.understood(m, e)
 		commit, results, err := m.store.Apply(e.Index, e.Data)
 		if err != nil {
 			m.w.fail("master %d cannot apply entry %d: %v", m.id, e.Index, err)
@@ -350,28 +434,29 @@ func (m *master) sendSnapshot(f consensus.SendSnapshot) {
 	if err == nil {
 		file, err = io.ReadAll(raw)
 	}
-	to := m.w.masters[f.To-1]
 	sent := func(err error) {
 		m.after(m.w.net.delay(), "snapshot sent", func() { m.step(consensus.SnapshotSent{To: f.To, Err: err}) })
 	}
-	if err != nil || !m.w.net.whole(m.host, to.host) || m.w.bad(m.w.rules.loss) {
+	to := m.w.member(f.To)
+	if err != nil || to == nil || !m.w.net.whole(m.host, to.host) || m.w.bad(m.w.rules.loss) {
 		sent(errors.Join(err, errors.New("lost")))
 		return
 	}
-	toLife, life := to.life, m.life
+	toLife, life, from := to.life, m.life, m.id
 	m.w.after(m.w.net.delay()+20*time.Millisecond, "snapshot arrives", to.host, func() {
 		if !to.up || to.life != toLife || m.life != life || !m.w.net.whole(m.host, to.host) {
 			sent(errors.New("broken"))
 			return
 		}
 		if err := to.snaps.Receive(f.Index, bytes.NewReader(file)); err != nil {
+			m.w.count("snapshot not received")
 			if errors.Is(err, journaltest.ErrCrashed) {
 				to.powerLoss()
 			}
 			sent(err)
 			return
 		}
-		to.after(0, "snapshot received", func() { to.step(consensus.SnapshotReceived{From: m.id, Msg: f.Msg}) })
+		to.after(0, "snapshot received", func() { to.step(consensus.SnapshotReceived{From: from, Msg: f.Msg}) })
 		sent(nil)
 	})
 }
@@ -398,15 +483,38 @@ func (m *master) answer(t consensus.Ticket, f consensus.Effect) {
 const proposeTimeout = 30 * time.Second
 
 // propose is consensus.Raft.Propose.
-func (m *master) propose(cmds []state.Command, done func(state.Result, error)) {
+func (m *master) propose(by state.Origin, cmds []state.Command, done func(state.Result, error)) {
+	refuse := func(err error) { m.after(0, "refused", func() { done(state.Result{}, err) }) }
 	if l := m.lead; l.Leader != 0 && l.Leader != m.id {
-		m.after(0, "not leader", func() { done(state.Result{}, dcos.NotLeader{Leader: l.Leader}) })
+		refuse(dcos.NotLeader{Leader: l.Leader})
 		return
 	}
-	data, err := state.EncodeProposal(state.Proposal{Commands: cmds})
-	if err != nil {
-		m.after(0, "refused", func() { done(state.Result{}, err) })
+	if err := m.store.View().Admits(cmds...); err != nil {
+		refuse(err)
 		return
+	}
+	p := state.Proposal{ID: by.ID, Principal: by.Principal, Commands: cmds}
+	data, err := state.EncodeProposal(p)
+	if err == nil && len(data) > state.MaxEntry && p.ID.IsZero() {
+		m.ids++
+		p.ID = dcos.ProposalID{Proposer: uint64(m.lead.Term)<<32 | m.ids&0xffffffff, Seq: 1}
+		data, err = state.EncodeProposal(p)
+	}
+	if err != nil {
+		refuse(err)
+		return
+	}
+	parts, err := state.SplitProposal(data)
+	if err != nil {
+		refuse(err)
+		return
+	}
+	if len(parts) > 1 {
+		m.w.count("proposal in parts")
+	}
+	m.w.cover.commands(cmds)
+	for i := range parts {
+		parts[i] = slices.Clip(parts[i])
 	}
 	answered := false
 	once := func(r state.Result, err error) {
@@ -416,7 +524,7 @@ func (m *master) propose(cmds []state.Command, done func(state.Result, error)) {
 		}
 	}
 	m.ask(func(t consensus.Ticket) consensus.Event {
-		return consensus.Proposed{Ticket: t, Parts: [][]byte{slices.Clip(data)}}
+		return consensus.Proposed{Ticket: t, Parts: parts}
 	}, func(f consensus.Effect) {
 		r := f.(consensus.Resolved)
 		m.w.check.answered(m, r, answered)
@@ -434,8 +542,10 @@ func (m *master) read(done func(state.View, error)) {
 			if v := m.store.View(); f.Index < least || v.Index() < f.Index {
 				m.w.fail("stale read on master %d: index %d, applied %d, acknowledged before it was asked %d", m.id, f.Index, v.Index(), least)
 			}
+			m.w.count("read answered")
 			done(m.store.View(), nil)
 		case consensus.Resolved:
+			m.w.count("read refused")
 			done(state.View{}, f.Err)
 		}
 	})

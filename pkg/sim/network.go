@@ -21,15 +21,18 @@ const (
 // masters. A link is cut in one direction or both.
 type network struct {
 	w        *world
-	cut      [][]bool // from, to
+	cut      [][]bool                 // from, to
+	lossy    []time.Duration          // until then a third of what a host sends is lost
+	slow     []time.Duration          // until then its links are
+	arrives  map[[2]int]time.Duration // when the last datagram does
 	sessions []*session
 	nextID   uint64
 }
 
-func newNetwork(w *world, masters, machines int) network {
-	n := network{w: w}
-	for range masters + machines {
-		n.cut = append(n.cut, make([]bool, masters+machines))
+func newNetwork(w *world, hosts int) network {
+	n := network{w: w, lossy: make([]time.Duration, hosts), slow: make([]time.Duration, hosts), arrives: map[[2]int]time.Duration{}}
+	for range hosts {
+		n.cut = append(n.cut, make([]bool, hosts))
 	}
 	return n
 }
@@ -44,17 +47,37 @@ func (n *network) delay() time.Duration {
 // whole says that both directions of a link work.
 func (n *network) whole(a, b int) bool { return !n.cut[a][b] && !n.cut[b][a] }
 
-// datagram brings something from one host to another, or not, or twice.
+// way is how long something takes from one host to another.
+func (n *network) way(from, to int) time.Duration {
+	d := n.delay()
+	if now := n.w.now; n.slow[from] > now || n.slow[to] > now {
+		d += n.w.rng.between(50*time.Millisecond, 400*time.Millisecond)
+	}
+	return d
+}
+
+// datagram brings something from one host to another, or not, or twice, and in
+// no order.
 func (n *network) datagram(from, to int, what string, arrive func()) {
 	w := n.w
-	if n.cut[from][to] || w.bad(w.rules.loss) {
+	loss := w.rules.loss
+	if n.lossy[from] > w.now {
+		loss = 30
+	}
+	if n.cut[from][to] || w.bad(loss) {
 		w.count("message lost")
 		return
 	}
-	w.after(n.delay(), what, to, arrive)
+	at := w.now + n.way(from, to)
+	if last := n.arrives[[2]int{from, to}]; at < last {
+		w.count("message overtaken")
+	} else {
+		n.arrives[[2]int{from, to}] = at
+	}
+	w.at(at, what, to, arrive)
 	if w.bad(w.rules.double) {
 		w.count("message doubled")
-		w.after(n.delay(), what, to, arrive)
+		w.after(n.way(from, to), what, to, arrive)
 	}
 }
 
@@ -188,7 +211,11 @@ func (s *session) carry(st *stream, from, to int, arrive func(wire.Msg)) {
 		arrive(m)
 		s.carry(st, from, to, arrive)
 	}
-	w.after(s.n.delay(), "session", to, try)
+	d := s.n.way(from, to)
+	if s.n.lossy[from] > w.now && w.bad(30) {
+		d += 200 * time.Millisecond // sent again by the kernel
+	}
+	w.after(d, "session", to, try)
 }
 
 func (s *session) arriveUp(m wire.Msg) {

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -40,7 +41,7 @@ func (c *checker) look() {
 		case c.rest.at != 0 && why != "":
 			w.fail("rest is broken: %s", why)
 		case c.rest.at != 0 && c.rest.index == 0 && w.now > c.rest.at+settle:
-			c.rest.index = w.masters[0].store.View().Index()
+			c.rest.index = w.members()[0].store.View().Index()
 		}
 		c.look()
 	})
@@ -50,8 +51,13 @@ func (c *checker) look() {
 func (c *checker) unrest() string {
 	w := c.w
 	var leader *master
-	for _, m := range w.masters {
+	if w.operator.busy || w.operator.ghosts > 0 {
+		return "the masters change"
+	}
+	for _, m := range w.members() {
 		switch {
+		case m.damaged:
+			return fmt.Sprintf("master %d is damaged", m.id)
 		case !m.up:
 			return fmt.Sprintf("master %d is down", m.id)
 		case m.lead.Leader == m.id && m.lead.Ready:
@@ -62,7 +68,10 @@ func (c *checker) unrest() string {
 		return "nobody leads"
 	}
 	v := leader.store.View()
-	for _, m := range w.masters {
+	if s := leader.core.Status(); len(s.Learners) > 0 || len(s.Voters) != len(w.members()) {
+		return fmt.Sprintf("%d masters vote and %d do not, of %d", len(s.Voters), len(s.Learners), len(w.members()))
+	}
+	for _, m := range w.members() {
 		if o := m.store.View(); o.Index() != v.Index() || o.Hash() != v.Hash() {
 			return fmt.Sprintf("master %d is at index %d, the leader at %d", m.id, o.Index(), v.Index())
 		}
@@ -140,13 +149,16 @@ func (c *checker) atEnd() {
 	if c.rest.at == 0 {
 		w.fail("the run has ended without rest")
 	}
-	for _, m := range w.masters {
+	for _, m := range w.members() {
 		v := m.store.View()
 		if v.Index() != c.rest.index {
 			w.fail("master %d is at index %d; all was at rest at %d", m.id, v.Index(), c.rest.index)
 		}
-		if err := state.CheckHash(v); err != nil {
+		if err := errors.Join(state.CheckHash(v), state.Check(v)); err != nil {
 			w.fail("master %d: %v", m.id, err)
+		}
+		if n := len(m.snapFS.Names()); n > 2 {
+			w.fail("master %d keeps %d files of snapshots: %v", m.id, n, m.snapFS.Names())
 		}
 		c.has(m, v, ^dcos.Term(0))
 		for _, a := range w.client.apps {

@@ -29,3 +29,6 @@ func (c *chance) between(from, to time.Duration) time.Duration {
 	}
 	return from + time.Duration(c.next()%uint64(to-from))
 }
+
+// pick is one of several times.
+func (c *chance) pick(of ...time.Duration) time.Duration { return of[c.below(len(of))] }

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -48,6 +49,7 @@ type job struct {
 var (
 	errFlaky     = errors.New("the runtime did not work")
 	errAbandoned = errors.New("abandoned")
+	errNever     = fmt.Errorf("%w: the runtime cannot run it", dcos.ErrInvalid)
 )
 
 func newContainers(m *machine) containers {
@@ -103,8 +105,11 @@ func (r *containers) do(e agent.Effect) {
 	case agent.StartProcess:
 		r.add(e.Spec.Task, job{took: ms(60), half: func() { _ = r.start(e.Spec) }, do: func(abandoned bool) agent.Event {
 			err := r.trouble(abandoned)
-			if err == nil {
+			switch {
+			case err == nil:
 				err = r.start(e.Spec)
+			case r.m.w.rng.one(4):
+				err = errNever
 			}
 			return agent.Started{Task: e.Spec.Task, Pid: 1, Err: err}
 		}})

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 )
@@ -23,10 +24,14 @@ type tally struct {
 	counts       map[string]int
 	failed       []Outcome
 	slowest      time.Duration // to come to rest
+	kinds        int           // of faults, in the run with the fewest
 }
 
 func (t *tally) add(o Outcome) {
 	t.runs++
+	if t.runs == 1 || o.Kinds < t.kinds {
+		t.kinds = o.Kinds
+	}
 	t.events += o.Events
 	for k, n := range o.Counts {
 		t.counts[k] += n
@@ -37,7 +42,10 @@ func (t *tally) add(o Outcome) {
 	}
 }
 
-// runMany runs the seeds and prints one line, or every failure.
+// enough is how many seeds must have seen everything.
+const enough = 500
+
+// runMany runs the seeds and prints what happened in them, and every failure.
 func runMany(ctx context.Context, o Options, out io.Writer) error {
 	from := time.Now()
 	t, err := spread(ctx, o, o.Self, o.Seeds, false)
@@ -45,9 +53,13 @@ func runMany(ctx context.Context, o Options, out io.Writer) error {
 		return err
 	}
 	slices.SortFunc(t.failed, func(a, b Outcome) int { return int(a.Seed) - int(b.Seed) })
-	fmt.Fprintf(out, "sim: %d seeds of %v in %v: %d events, %d writes acknowledged, %d leaders, %d processes started, %d failures; slowest rest %v\n",
-		t.runs, o.Length, time.Since(from).Round(100*time.Millisecond), t.events, t.counts["write acknowledged"], t.counts["leader elected"],
-		t.counts["process started"], len(t.failed), t.slowest)
+	never := table(out, t.counts)
+	if len(never) > 0 {
+		fmt.Fprintf(out, "never: %s\n", strings.Join(never, ", "))
+	}
+	fmt.Fprintf(out, "sim: %d seeds of %v in %v: %d events, %d kinds of faults at least, %d writes acknowledged, %d leaders, %d processes started, %d failures; slowest rest %v\n",
+		t.runs, o.Length, time.Since(from).Round(100*time.Millisecond), t.events, t.kinds, t.counts["event write acknowledged"],
+		t.counts["event leader elected"], t.counts["event process started"], len(t.failed), t.slowest)
 	for i, f := range t.failed {
 		report(out, o, f, i == 0)
 	}
@@ -56,7 +68,14 @@ func runMany(ctx context.Context, o Options, out io.Writer) error {
 			return err
 		}
 	}
-	if len(t.failed) > 0 {
+	switch {
+	case len(t.failed) > 0:
+		return ErrFound
+	case t.kinds < leastKinds:
+		fmt.Fprintf(out, "sim: a run had only %d kinds of faults, %d are wanted\n", t.kinds, leastKinds)
+		return ErrFound
+	case len(never) > 0 && t.runs >= enough:
+		fmt.Fprintf(out, "sim: what never happens is not tested: a fault does not reach its target\n")
 		return ErrFound
 	}
 	return nil

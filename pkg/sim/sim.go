@@ -44,6 +44,7 @@ type Outcome struct {
 	Hash      uint64   // of the trace
 	Events    int
 	Counts    map[string]int // faults and other things of interest, by name
+	Kinds     int            // of faults that happened
 	Converged time.Duration  // from the end of the faults until all was at rest
 }
 
@@ -70,7 +71,8 @@ func (w *world) end(out *Outcome, seed uint64) {
 		out.Violation = fmt.Sprintf("panic: %v", v)
 		w.note("%s", stackOf(debug.Stack()))
 	}
-	out.Seed, out.Hash, out.Events, out.Counts, out.Converged = seed, w.trace.sum, w.events, w.counts, w.converged
+	out.Seed, out.Hash, out.Events, out.Counts, out.Converged = seed, w.trace.sum, w.events, w.named(), w.converged
+	out.Kinds = len(w.struck)
 	if v != nil {
 		out.At = w.stamp()
 		out.Last = w.trace.recent()

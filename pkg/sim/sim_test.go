@@ -59,23 +59,19 @@ func TestSameSeedGivesTheSameTraceByteForByte(t *testing.T) {
 
 func TestEveryKindOfFaultAndOfEventComesUp(t *testing.T) {
 	missing := map[string]bool{}
-	for _, f := range allFaults {
-		missing[f.name] = true
-	}
-	for _, what := range []string{
-		"message lost", "message doubled", "log compacted", "snapshot saved", "snapshot installed", "runtime fails",
-		"node active", "node suspect", "node lost", "task finished", "task failed", "task killed", "task lost", "rival wins",
-		"user writes", "user restarts", "user cancels", "user deletes", "user reads",
-	} {
+	for _, what := range expected() {
 		missing[what] = true
 	}
 	for seed := uint64(1); len(missing) > 0; seed++ {
-		if seed > 60 {
+		if seed > 40 {
 			t.Fatalf("never in %d seeds: %v", seed, missing)
 		}
-		o := Seeded(Run{Seed: seed, Length: 6 * time.Minute, all: true})
+		o := Seeded(Run{Seed: seed, Length: 8 * time.Minute, all: true})
 		if o.Violation != "" {
 			t.Fatalf("seed %d at %s: %s", seed, o.At, o.Violation)
+		}
+		if o.Kinds < leastKinds {
+			t.Fatalf("seed %d had %d kinds of faults", seed, o.Kinds)
 		}
 		for what, n := range o.Counts {
 			if n > 0 {

@@ -25,65 +25,20 @@ type world struct {
 	counts map[string]int
 	rules  rules
 
-	masters  []*master
+	masters  []*master // machines that are for masters; some are no members
 	machines []*machine
+	copy     *machine // with the disk of another one; nil: there is none
+	clones   int
 	net      network
 	client   *client
+	operator operator
 	check    checker
+	cover    cover
+	struck   map[string]bool // kinds of faults that have happened
 
 	calm      bool // the faults are over
 	over      bool // the run is
 	converged time.Duration
-}
-
-// rules are how bad a run is; every seed has its own.
-type rules struct {
-	loss     int           // percent of datagrams
-	double   int           // percent of datagrams that come twice
-	late     time.Duration // most that a message takes
-	sync     time.Duration // most that an fsync takes
-	flaky    int           // percent of the runtime's actions that fail
-	every    time.Duration // mean time between faults
-	faults   []fault       // those that happen in this run
-	snapshot int64         // bytes of log between snapshots
-}
-
-func newWorld(r Run) *world {
-	w := &world{
-		length: max(r.Length, Least), rng: chance{r.Seed * 0x9e3779b97f4a7c15}, trace: newTrace(r.Trace), counts: map[string]int{},
-	}
-	g := &w.rng
-	w.rules = rules{
-		loss: g.below(8), double: g.below(4), late: g.between(2*time.Millisecond, 60*time.Millisecond),
-		sync: g.between(500*time.Microsecond, 15*time.Millisecond), flaky: g.below(12),
-		every: g.between(1500*time.Millisecond, 12*time.Second), snapshot: int64(8<<10 + g.below(120<<10)),
-	}
-	for _, f := range allFaults {
-		if g.percent(70) || r.all {
-			w.rules.faults = append(w.rules.faults, f)
-		}
-	}
-	if r.all {
-		w.rules.every, w.rules.flaky, w.rules.double = time.Second, 10, 3
-	}
-	masters := 3
-	if g.one(5) {
-		masters = 1
-	}
-	machines := 3 + g.below(4)
-	w.net = newNetwork(w, masters, machines)
-	w.check = newChecker(w)
-	for i := range masters {
-		w.masters = append(w.masters, newMaster(w, i, r.Seed, masters))
-	}
-	for i := range machines {
-		w.machines = append(w.machines, newMachine(w, i, masters+i, r.Seed))
-	}
-	w.client = newClient(w)
-	if r.all {
-		w.client.every = 100 * time.Millisecond
-	}
-	return w
 }
 
 // at runs f at a moment of virtual time.
@@ -117,12 +72,13 @@ func (w *world) bad(percent int) bool { return !w.calm && w.rng.percent(percent)
 func (w *world) most() int { return 20_000 * int(w.length.Seconds()) }
 
 func (w *world) run() {
-	for _, m := range w.masters {
+	for _, m := range w.members() {
 		w.after(w.rng.between(0, 200*time.Millisecond), "power on", m.host, m.start)
 	}
 	w.client.begin()
 	w.check.watchVitals()
 	w.faults()
+	w.operator.tend()
 	w.at(w.length-calmFor, "calm", 0, w.calmDown)
 	for len(w.q.items) > 0 && !w.over {
 		it := w.q.pop()

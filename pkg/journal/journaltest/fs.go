@@ -449,3 +449,15 @@ func (f *file) Close() error {
 	f.closed = true
 	return nil
 }
+
+// Clone is another directory with what this one would hold after the power
+// was cut now and nothing that is not durable was left.
+func (s *FS) Clone(seed uint64) *FS {
+	c := New(seed)
+	for _, n := range s.allNames() {
+		if i := s.durable[n]; i != nil {
+			c.SetBytes(n, i.durable)
+		}
+	}
+	return c
+}
