@@ -7,6 +7,7 @@ import (
 
 	"github.com/dcos-go/dcos/pkg/consensus"
 	"github.com/dcos-go/dcos/pkg/journal/journaltest"
+	"github.com/dcos-go/dcos/pkg/state"
 )
 
 const (
@@ -105,6 +106,10 @@ func (w *world) calmDown() {
 	const never = 1 << 50
 	for _, m := range w.masters {
 		m.stall, m.slow, m.low, m.killIn = 0, 0, false, 0
+		if m.held { // nobody waits for the older build any longer
+			m.held, m.level = false, state.Level
+			w.after(0, "supervisor", m.host, m.start)
+		}
 		m.clock.set = min(max(m.clock.set, -5*time.Second), 5*time.Second) // as time servers see to
 		for _, fs := range []*journaltest.FS{m.logFS, m.snapFS} {
 			fs.CrashAfter(never)

@@ -216,6 +216,16 @@ func (m *master) keep(role int) {
 // mixed says that the cluster began with masters of an older build.
 func (w *world) mixed() bool { return w.rules.level < state.Level }
 
+// spareOne says that the others can do without one master for a while.
+func (w *world) spareOne() bool {
+	for _, m := range w.members() {
+		if m.held || m.damaged || !m.votes() {
+			return false
+		}
+	}
+	return len(w.members()) >= 3 && !w.operator.busy
+}
+
 // upgrade installs the newer build on one master after the other, sometimes the
 // older one again, and raises the level when all have it. It tries that too
 // early as well.
@@ -249,7 +259,7 @@ func (o *operator) upgrade() {
 			// Was it not heard, it may still come to pass: there is no way back.
 			m.sure = m.id == id && err == nil && i.Err == nil
 		})
-	case m.level == state.Level && len(all) > 1 && !m.held && m.sure && w.rng.one(3):
+	case m.level == state.Level && m.sure && w.rng.one(3) && w.spareOne():
 		// It says so before it runs again: what comes then it must understand.
 		w.note("master %d gets the older build again", m.id)
 		m.held = true

@@ -209,7 +209,7 @@ func TestCheckerSeesEveryBreach(t *testing.T) {
 		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			w := newWorld(Run{Seed: 2})
+			w := threeMasters()
 			for _, m := range w.masters {
 				m.store = state.New()
 			}
@@ -225,7 +225,7 @@ func TestSilentWaysEndSessionsAndShortCutsDoNot(t *testing.T) {
 		away time.Duration
 		open bool
 	}{{3 * time.Second, true}, {10 * time.Second, false}} {
-		w := newWorld(Run{Seed: 2})
+		w := threeMasters()
 		a, m := w.machines[0], w.masters[0]
 		m.start()
 		a.up, a.life = true, 1
@@ -250,7 +250,7 @@ func TestSilentWaysEndSessionsAndShortCutsDoNot(t *testing.T) {
 }
 
 func TestAPanicOfACoreIsAViolationWithItsPlace(t *testing.T) {
-	w := newWorld(Run{Seed: 2})
+	w := threeMasters()
 	out := func() (out Outcome) {
 		defer w.end(&out, 2)
 		w.masters[w.rng.below(1)+len(w.masters)].tick() // a core looks where nothing is
@@ -262,3 +262,12 @@ func TestAPanicOfACoreIsAViolationWithItsPlace(t *testing.T) {
 }
 
 var _ io.Reader = (*jitter)(nil)
+
+// threeMasters is a world that begins with three.
+func threeMasters() *world {
+	for seed := uint64(1); ; seed++ {
+		if w := newWorld(Run{Seed: seed}); len(w.members()) == 3 {
+			return w
+		}
+	}
+}
