@@ -109,10 +109,24 @@ func tryApp(ctx context.Context, e *Env, api *client.Client, id string, doc []by
 	if err != nil {
 		return err
 	}
+	printDryRun(e, out)
+	return nil
+}
+
+// try prints what a write would do.
+func try(e *Env, api *client.Client, write func(*client.Client) error) error {
+	out, err := api.Try(write)
+	if err != nil {
+		return err
+	}
+	printDryRun(e, out)
+	return nil
+}
+
+func printDryRun(e *Env, out client.DryRun) {
 	for _, line := range out.Would {
 		fmt.Fprintln(e.Out, printable(line))
 	}
-	return nil
 }
 
 func appList(e *Env) *cobra.Command {
@@ -233,8 +247,12 @@ func appRemove(e *Env) *cobra.Command {
 	c := &cobra.Command{Use: "remove APP", Short: "Remove an app and end its tasks", Args: exactly(1), ValidArgsFunction: complete(e, appNames)}
 	w := waitFlags(c, false)
 	c.Flags().Bool("force", true, "override a deployment in progress")
+	dry := dryFlag(c)
 	c.RunE = ask(e, func(ctx context.Context, api *client.Client, args []string) error {
 		id := appName(args[0])
+		if *dry {
+			return try(e, api, func(c *client.Client) error { _, err := c.DeleteApp(ctx, id, client.Write{Force: true}); return err })
+		}
 		// A removal overrides whatever is being done to the app, as with DC/OS.
 		d, err := api.DeleteApp(ctx, id, client.Write{Force: true})
 		if err != nil {
@@ -249,8 +267,15 @@ func appRemove(e *Env) *cobra.Command {
 func appKill(e *Env) *cobra.Command {
 	c := &cobra.Command{Use: "kill APP", Short: "End an app's tasks; new ones take their place", Args: exactly(1), ValidArgsFunction: complete(e, appNames)}
 	host := c.Flags().String("host", "", "only tasks on this host")
+	dry := dryFlag(c)
 	asJSON := jsonFlag(c)
 	c.RunE = ask(e, func(ctx context.Context, api *client.Client, args []string) error {
+		if *dry {
+			return try(e, api, func(c *client.Client) error {
+				_, err := c.KillAppTasks(ctx, appName(args[0]), client.Kill{Host: *host})
+				return err
+			})
+		}
 		killed, err := api.KillAppTasks(ctx, appName(args[0]), client.Kill{Host: *host})
 		if err != nil {
 			return err

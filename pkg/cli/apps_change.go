@@ -87,6 +87,7 @@ var textFields = map[string]bool{"id": true, "cmd": true, "user": true, "role": 
 func appStart(e *Env) *cobra.Command {
 	c := &cobra.Command{Use: "start APP [INSTANCES]", Short: "Start a stopped app", Args: between(1, 2), ValidArgsFunction: complete(e, appNames)}
 	w := waitFlags(c, false)
+	dry := dryFlag(c)
 	force := c.Flags().Bool("force", false, "override a deployment in progress")
 	c.RunE = ask(e, func(ctx context.Context, api *client.Client, args []string) error {
 		n := 1
@@ -104,13 +105,16 @@ func appStart(e *Env) *cobra.Command {
 			fmt.Fprintf(e.Err, "%s is started already and has %d instances; change that with: dcos marathon app update %s instances=%d\n", app.ID, app.Instances, app.ID, n)
 			return nil
 		}
-		return scale(ctx, e, api, w, app.ID, n, *force)
+		return scale(ctx, e, api, w, app.ID, n, client.Write{Force: *force}, *dry)
 	})
 	return c
 }
 
-func scale(ctx context.Context, e *Env, api *client.Client, w *waiting, id string, n int, force bool) error {
-	d, err := api.ScaleApp(ctx, id, n, client.Write{Force: force})
+func scale(ctx context.Context, e *Env, api *client.Client, w *waiting, id string, n int, how client.Write, dry bool) error {
+	if dry {
+		return try(e, api, func(c *client.Client) error { _, err := c.ScaleApp(ctx, id, n, how); return err })
+	}
+	d, err := api.ScaleApp(ctx, id, n, how)
 	if err != nil {
 		return err
 	}
@@ -120,6 +124,7 @@ func scale(ctx context.Context, e *Env, api *client.Client, w *waiting, id strin
 func appStop(e *Env) *cobra.Command {
 	c := &cobra.Command{Use: "stop APP", Short: "Stop an app: end its tasks and keep its definition", Args: exactly(1), ValidArgsFunction: complete(e, appNames)}
 	w := waitFlags(c, false)
+	dry := dryFlag(c)
 	force := c.Flags().Bool("force", false, "override a deployment in progress")
 	c.RunE = ask(e, func(ctx context.Context, api *client.Client, args []string) error {
 		app, err := api.App(ctx, appName(args[0]))
@@ -130,7 +135,7 @@ func appStop(e *Env) *cobra.Command {
 			fmt.Fprintf(e.Err, "%s is stopped already\n", app.ID)
 			return nil
 		}
-		return scale(ctx, e, api, w, app.ID, 0, *force)
+		return scale(ctx, e, api, w, app.ID, 0, client.Write{Force: *force}, *dry)
 	})
 	return c
 }
@@ -138,9 +143,13 @@ func appStop(e *Env) *cobra.Command {
 func appRestart(e *Env) *cobra.Command {
 	c := &cobra.Command{Use: "restart APP", Short: "Replace all tasks of an app", Args: exactly(1), ValidArgsFunction: complete(e, appNames)}
 	w := waitFlags(c, false)
+	dry := dryFlag(c)
 	force := c.Flags().Bool("force", false, "override a deployment in progress")
 	c.RunE = ask(e, func(ctx context.Context, api *client.Client, args []string) error {
 		id := appName(args[0])
+		if *dry {
+			return try(e, api, func(c *client.Client) error { _, err := c.RestartApp(ctx, id, client.Write{Force: *force}); return err })
+		}
 		d, err := api.RestartApp(ctx, id, client.Write{Force: *force})
 		if err != nil {
 			return err

@@ -160,9 +160,7 @@ func tryInstall(ctx context.Context, e *Env, api *client.Client, req client.Pack
 	if err != nil {
 		return err
 	}
-	for _, line := range out.Would {
-		fmt.Fprintln(e.Out, printable(line))
-	}
+	printDryRun(e, out)
 	return nil
 }
 
@@ -245,14 +243,19 @@ func packageUninstall(e *Env) *cobra.Command {
 	all := c.Flags().Bool("all", false, "all that are installed of it")
 	yes := c.Flags().Bool("yes", false, "do not ask")
 	w := waitFlags(c, false)
+	dry := dryFlag(c)
 	asJSON := jsonFlag(c)
 	c.RunE = ask(e, func(ctx context.Context, api *client.Client, args []string) error {
+		req := client.PackageRequest{PackageName: args[0], AppID: *appID, All: *all}
+		if *dry {
+			return try(e, api, func(c *client.Client) error { _, err := c.UninstallPackage(ctx, req); return err })
+		}
 		if !*yes {
 			if err := confirm(e, "This ends the tasks of "+args[0]+" and removes it.", args[0]); err != nil {
 				return err
 			}
 		}
-		out, err := api.UninstallPackage(ctx, client.PackageRequest{PackageName: args[0], AppID: *appID, All: *all})
+		out, err := api.UninstallPackage(ctx, req)
 		if err != nil {
 			return err
 		}

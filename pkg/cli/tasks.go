@@ -116,6 +116,7 @@ func messageOf(k client.Task) string {
 
 func taskKill(e *Env) *cobra.Command {
 	c := &cobra.Command{Use: "kill TASK", Short: "End one task; its app replaces it", Args: exactly(1), ValidArgsFunction: complete(e, taskNames)}
+	dry := dryFlag(c)
 	c.RunE = ask(e, func(ctx context.Context, api *client.Client, args []string) error {
 		found, err := liveTasks(ctx, api, args[0])
 		if err != nil {
@@ -123,6 +124,9 @@ func taskKill(e *Env) *cobra.Command {
 		}
 		if len(found) != 1 {
 			return usagef("%q means %d tasks; give the id of one, as `dcos task list` shows it", args[0], len(found))
+		}
+		if *dry {
+			return try(e, api, func(c *client.Client) error { _, err := c.KillTask(ctx, found[0].ID); return err })
 		}
 		k, err := api.KillTask(ctx, found[0].ID)
 		if err != nil {

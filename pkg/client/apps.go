@@ -92,10 +92,7 @@ func (c *Client) PutApp(ctx context.Context, id string, doc []byte, w Write) (De
 
 // TryApp says what creating or changing an app would do, and changes nothing.
 func (c *Client) TryApp(ctx context.Context, id string, doc []byte, w Write) (DryRun, error) {
-	k := w.call(http.MethodPut, appPath(id), doc)
-	k.query.Set("dryRun", "1")
-	var out DryRun
-	return out, c.do(ctx, k, &out)
+	return c.Try(func(c *Client) error { _, err := c.PutApp(ctx, id, doc, w); return err })
 }
 
 // PatchApp changes the fields of an app that a document names, and fails when

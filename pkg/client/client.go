@@ -47,6 +47,32 @@ type Client struct {
 	agent string
 	http  *http.Client
 	own   *http.Transport // nil when the HTTP client was given
+	dry   *DryRun         // of a client that tries writes out; see Try
+}
+
+// Try lets a write be tried out instead of made: what it was to answer stays
+// empty. It serves writes of apps, tasks and packages.
+func (c *Client) Try(write func(*Client) error) (DryRun, error) {
+	try := *c
+	try.dry = &DryRun{}
+	err := write(&try)
+	if err == nil && !try.dry.DryRun {
+		err = fmt.Errorf("%w: the master does not know how to try that out; it may have been done", dcos.ErrUnknown)
+	}
+	return *try.dry, err
+}
+
+// tried is the call as it is tried out.
+func (c *Client) tried(k call, into any) (call, any) {
+	if c.dry == nil || k.method == http.MethodGet {
+		return k, into
+	}
+	q := url.Values{"dryRun": {"1"}}
+	for name, values := range k.query {
+		q[name] = values
+	}
+	k.query = q
+	return k, c.dry
 }
 
 // Limits of answers.
@@ -123,6 +149,7 @@ func (c *Client) do(ctx context.Context, k call, into any) error {
 }
 
 func (c *Client) full(ctx context.Context, k call, into any) (http.Header, error) {
+	k, into = c.tried(k, into)
 	res, err := c.send(ctx, k)
 	if err != nil {
 		return nil, err

@@ -3,7 +3,6 @@ package client
 import (
 	"context"
 	"net/http"
-	"net/url"
 )
 
 // cosmos calls a verb of the package API.
@@ -45,8 +44,7 @@ func (c *Client) InstallPackage(ctx context.Context, req PackageRequest) (Packag
 
 // TryInstall says what an installation would do, and changes nothing.
 func (c *Client) TryInstall(ctx context.Context, req PackageRequest) (DryRun, error) {
-	var out DryRun
-	return out, c.do(ctx, call{method: http.MethodPost, path: "/package/install", query: url.Values{"dryRun": {"1"}}, body: req}, &out)
+	return c.Try(func(c *Client) error { _, err := c.InstallPackage(ctx, req); return err })
 }
 
 // UninstallPackage uninstalls a package with its app.

@@ -39,6 +39,7 @@ const (
 	ChangeConstraint                       // drop a constraint
 	ChangeQuota                            // raise the limit of a role
 	ChangeActivate                         // bring inactive agents back
+	ChangeUndrain                          // end a drain
 	ChangeNode                             // add a node
 	ChangeImages                           // let agents run images
 )
@@ -114,6 +115,9 @@ func (v *survey) change(r *Request, o obstacle, h *hit) (Change, bool) {
 		changed.Ports = r.Ports[:h.portsAlone]
 	case FilterInactive:
 		c.Kind, c.weight, c.Words = ChangeActivate, weighActivate, "bring the agents back that are not active"
+		return c, true
+	case FilterDrained:
+		c.Kind, c.weight, c.Words = ChangeUndrain, weighActivate, "end the drain of a node (dcos node drain --undo)"
 		return c, true
 	case FilterImages:
 		c.Kind, c.weight, c.Words = ChangeImages, weighImages, "run the agents as root, so that they can run images"

@@ -24,12 +24,13 @@ const (
 	FilterGPUs
 	FilterPorts
 	FilterInactive
+	FilterDrained
 	FilterImages
 	// Filters is how many there are.
 	Filters
 )
 
-var filterNames = [Filters]string{"role", "quota", "constraint", "cpus", "mem", "disk", "gpus", "ports", "inactive", "images"}
+var filterNames = [Filters]string{"role", "quota", "constraint", "cpus", "mem", "disk", "gpus", "ports", "inactive", "drained", "images"}
 
 // String is the filter's name in JSON.
 func (f Filter) String() string {
@@ -231,7 +232,10 @@ func (s *search) obstacles(out []obstacle, slot int32) []obstacle {
 	if s.ports.total > 0 && !s.ports.fits(&s.x.ports[slot]) {
 		out = append(out, obstacle{FilterPorts, -1})
 	}
-	if s.x.status[slot]&statusActive == 0 {
+	switch st := s.x.status[slot]; {
+	case st&statusDrained != 0:
+		out = append(out, obstacle{FilterDrained, -1})
+	case st&statusActive == 0:
 		out = append(out, obstacle{FilterInactive, -1})
 	}
 	if s.image && s.x.status[slot]&statusImages == 0 {
@@ -276,6 +280,8 @@ func (v *survey) words(o obstacle, h *hit) string {
 		return fmt.Sprintf("needs %d host ports, the most that are free on one of them is %d", v.s.ports.total, h.ports)
 	case FilterInactive:
 		return "not active"
+	case FilterDrained:
+		return "being drained"
 	case FilterImages:
 		return "cannot run images: the agent runs without root"
 	}

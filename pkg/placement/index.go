@@ -65,9 +65,10 @@ type class struct {
 type status uint8
 
 const (
-	statusActive status = 1 << iota
-	statusImages        // runs images
-	statusKnown         // not lost: its values count as seen
+	statusActive  status = 1 << iota // takes new tasks
+	statusImages                     // runs images
+	statusKnown                      // not lost: its values count as seen
+	statusDrained                    // would take new tasks if it were not drained
 )
 
 // column is one field's values over all nodes.
@@ -205,8 +206,11 @@ func zoneName(n *dcos.Node) string { return n.Region + "\x00" + n.Zone }
 
 func statusOf(n *dcos.Node) status {
 	var st status
-	if n.Takes() {
+	switch {
+	case n.Takes():
 		st |= statusActive
+	case n.State == dcos.NodeActive:
+		st |= statusDrained
 	}
 	if n.State != dcos.NodeLost {
 		st |= statusKnown

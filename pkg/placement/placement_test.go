@@ -146,7 +146,7 @@ func TestExplainCountsGroupsAndProposes(t *testing.T) {
 	for _, st := range placement.Funnel(got.Nodes, got.Reasons) {
 		funnel = append(funnel, fmt.Sprintf("%s %d/%d", st.Filter, st.Declined, st.Processed))
 	}
-	wantFunnel := []string{"role 0/7", "quota 0/7", "constraint 2/7", "cpus 3/5", "mem 0/2", "disk 0/2", "gpus 0/2", "ports 0/2", "inactive 1/2", "images 1/1"}
+	wantFunnel := []string{"role 0/7", "quota 0/7", "constraint 2/7", "cpus 3/5", "mem 0/2", "disk 0/2", "gpus 0/2", "ports 0/2", "inactive 1/2", "drained 0/1", "images 1/1"}
 	if d := cmp.Diff(wantFunnel, funnel); d != "" {
 		t.Errorf("funnel differs:\n%s", d)
 	}

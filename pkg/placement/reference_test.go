@@ -111,7 +111,7 @@ func (w *slow) portsFit(free resource.Ranges) bool {
 }
 
 func (w *slow) fits(n *dcos.Node) bool {
-	if w.r.Image && n.Isolation != dcos.IsolationContainer || n.State != dcos.NodeActive {
+	if w.r.Image && n.Isolation != dcos.IsolationContainer || n.State != dcos.NodeActive || n.Drain != nil {
 		return false
 	}
 	if len(w.r.Roles) > 0 && !slices.Contains(w.r.Roles, "*") || w.r.Quota != nil {
@@ -192,6 +192,9 @@ func drawNodes(t *rapid.T) []*dcos.Node {
 		}
 		if rapid.Bool().Draw(t, "attr") {
 			n.Attributes = map[string]string{"rack": rapid.SampledFrom([]string{"1", "2", "3"}).Draw(t, "rack")}
+		}
+		if rapid.IntRange(0, 7).Draw(t, "drain") == 0 {
+			n.Drain = &dcos.Drain{}
 		}
 		nodes[i] = n
 	}
@@ -390,6 +393,8 @@ func (w *slow) firstFailure(n *dcos.Node) (placement.Filter, int) {
 		return placement.FilterPorts, -1
 	case n.State != dcos.NodeActive:
 		return placement.FilterInactive, -1
+	case n.Drain != nil:
+		return placement.FilterDrained, -1
 	case w.r.Image && n.Isolation != dcos.IsolationContainer:
 		return placement.FilterImages, -1
 	}
@@ -430,7 +435,7 @@ func checkChange(t *rapid.T, w *slow, c *placement.Change) {
 		changed.RequirePorts = false
 	case placement.ChangePortCount:
 		changed.Ports = changed.Ports[:c.To/1000]
-	case placement.ChangeActivate, placement.ChangeImages:
+	case placement.ChangeActivate, placement.ChangeUndrain, placement.ChangeImages:
 		v := w.after(&changed, cs)
 		v.nodes = mended(w.nodes, c.Kind)
 		grouped := slices.ContainsFunc(cs, func(c dcos.Constraint) bool { return c.Operator == dcos.GroupBy })
@@ -472,9 +477,12 @@ func mended(nodes []*dcos.Node, kind placement.ChangeKind) []*dcos.Node {
 	out := make([]*dcos.Node, len(nodes))
 	for i, n := range nodes {
 		c := *n
-		if kind == placement.ChangeActivate {
+		switch kind {
+		case placement.ChangeActivate:
 			c.State = dcos.NodeActive
-		} else {
+		case placement.ChangeUndrain:
+			c.Drain = nil
+		default:
 			c.Isolation = dcos.IsolationContainer
 		}
 		out[i] = &c
@@ -487,7 +495,7 @@ func checkNewNode(t *rapid.T, w *slow, c *placement.Change) {
 		return // says how large it must be, not which
 	}
 	n := *w.node(c.Like)
-	n.ID, n.State = "new", dcos.NodeActive
+	n.ID, n.State, n.Drain = "new", dcos.NodeActive, nil
 	pinned := slices.ContainsFunc(w.cs, func(c dcos.Constraint) bool {
 		return (c.Field == "hostname" || c.Field == "@hostname") && (c.Operator == dcos.Like || c.Operator == dcos.Unlike)
 	})

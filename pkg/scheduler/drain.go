@@ -40,7 +40,7 @@ func (c *Core) noteDrain(n *dcos.Node) {
 func (c *Core) touchDrained(v state.View) {
 	for c.drains.len() > 0 {
 		for t := range v.TasksOn(c.drains.pop()) {
-			c.dirty.push(t.App)
+			c.touch(t.App)
 		}
 	}
 }

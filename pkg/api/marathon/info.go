@@ -118,7 +118,7 @@ var funnel = []struct {
 	{"UnfulfilledRole", []placement.Filter{placement.FilterRole, placement.FilterQuota}},
 	{"UnfulfilledConstraint", []placement.Filter{placement.FilterConstraint, placement.FilterImages}},
 	{"NoCorrespondingReservationFound", nil},
-	{"AgentMaintenance", []placement.Filter{placement.FilterInactive}},
+	{"AgentMaintenance", []placement.Filter{placement.FilterInactive, placement.FilterDrained}},
 	{"InsufficientCpus", []placement.Filter{placement.FilterCPUs}},
 	{"InsufficientMemory", []placement.Filter{placement.FilterMem}},
 	{"InsufficientDisk", []placement.Filter{placement.FilterDisk}},
