@@ -93,6 +93,13 @@ func TestCoreDryRunChangesNothing(t *testing.T) {
 	d := placeDev(t)
 	d.app(t, `{"id":"/web","cmd":"sleep 1000","cpus":0.5,"mem":32,"instances":2}`)
 	before := d.runningTasks(t, "/web", 2)
+	eventually(t, 20*time.Second, "nothing is being changed", func() error {
+		all, err := d.api.Deployments(t.Context())
+		if err == nil && len(all) > 0 {
+			err = fmt.Errorf("deployment %s", all[0].ID)
+		}
+		return err
+	})
 	settled := d.picture(t)
 	for _, tt := range []struct {
 		input string
@@ -127,7 +134,7 @@ func TestCoreDryRunChangesNothing(t *testing.T) {
 	if out, _, code := d.run(t, "", "marathon", "app", "restart", "/none", "--dry-run"); code == 0 {
 		t.Errorf("a restart of nothing was tried: %s", out)
 	}
-	if code, body := d.send(t, "POST", "/service/marathon/v2/apps?dryRun=1", d.token(t), `{"id":"/web","cmd":"x"}`); code != 409 {
+	if code, body := d.send(t, "POST", "/service/marathon/v2/apps?dryRun=1", d.token(t), `{"id":"/web","cmd":"sleep 1"}`); code != 409 {
 		t.Errorf("an app that exists: %d %s", code, body)
 	}
 	if after := d.picture(t); after != settled {
