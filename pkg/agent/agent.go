@@ -38,6 +38,10 @@ type Config struct {
 	// defaults: the newest 10 of each app, for a day.
 	KeepPerApp int
 	KeepFor    time.Duration
+	// Fences: the runtime ends fenced tasks when their lease does, also without
+	// this process. Lease is what an earlier life of it had been granted.
+	Fences bool
+	Lease  time.Time
 }
 
 // Defaults and bounds.
@@ -83,6 +87,10 @@ type Core struct {
 	hash uint64
 	seen seen // the newest assignment that was taken
 
+	// fenced are the tasks that may only run under the lease.
+	fenced map[dcos.TaskID]*task
+	lease  lease
+
 	outbox outbox
 	kept   kept
 	sweep  sweep
@@ -104,6 +112,8 @@ func Restore(cfg Config, now time.Time, records [][]byte) (*Core, []Effect, erro
 		instances: make(map[string][]*task),
 		timed:     make(map[dcos.TaskID]*task),
 		told:      make(map[dcos.TaskID]dcos.Epoch),
+		fenced:    make(map[dcos.TaskID]*task),
+		lease:     lease{until: cfg.Lease},
 		outbox:    outbox{next: 1},
 		kept:      newKept(),
 	}
@@ -116,6 +126,10 @@ func Restore(cfg Config, now time.Time, records [][]byte) (*Core, []Effect, erro
 	c.disk.records = len(records)
 	if boot != cfg.Node.Boot {
 		c.record(record{Boot: cfg.Node.Boot})
+		// What still runs of a lost checkpoint ends before masters hear of the
+		// new boot, which tells them that it has; or its lease, which nobody
+		// extends, ends first.
+		c.sweep.holdLink = now.Add(dcos.LeaseFor + dcos.LeaseMargin)
 	}
 	for _, t := range c.sorted() {
 		c.resume(now, t, boot == cfg.Node.Boot)
@@ -151,6 +165,7 @@ func (c *Core) sorted() []*task {
 // Step takes one event and returns what must happen next. It starts nothing,
 // waits for nothing and reads no clock.
 func (c *Core) Step(now time.Time, ev Event) []Effect {
+	c.fence(now) // before anything else: this process may have slept
 	switch ev := ev.(type) {
 	case Linked:
 		c.onLinked(now, ev)
@@ -193,6 +208,7 @@ func (c *Core) Step(now time.Time, ev Event) []Effect {
 
 // onFired does everything whose moment has come.
 func (c *Core) onFired(now time.Time) {
+	c.fence(now)
 	for _, id := range sortedKeys(c.timed) {
 		if t := c.timed[id]; !t.wakeAt.After(now) {
 			c.onTaskTimer(now, t)
@@ -234,9 +250,16 @@ func (c *Core) nextMoment() time.Time {
 	add(c.kept.dueAt)
 	add(c.outbox.resendAt)
 	add(c.disk.ackAt)
-	add(c.link.retryAt)
+	if c.linkHeld() {
+		add(c.sweep.holdLink)
+	} else {
+		add(c.link.retryAt)
+	}
 	add(c.link.deadline)
 	add(c.link.beatAt)
+	if c.anyUnderLease() {
+		add(c.lease.until)
+	}
 	return next
 }
 

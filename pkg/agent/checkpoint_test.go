@@ -124,27 +124,39 @@ func TestNewBootLosesOldTasksAndCleansThem(t *testing.T) {
 	x.want("Cleanup")
 }
 
-func TestStraysOfALostCheckpointEndBeforeAnythingStarts(t *testing.T) {
+func TestStraysOfALostCheckpointEndBeforeMastersHearOfTheNewBootAndBeforeAnythingStarts(t *testing.T) {
 	t.Parallel()
-	x := &trace{t: t, now: time.UnixMilli(1767225600000)}
-	x.restore(config())
-	x.open()
-	x.assign(wire.Assign{Run: []dcos.Launch{launch("i._app.2", 5)}})
-	x.wantNo("CreateSandbox")
-	x.do(Listed{Err: dcos.ErrUnavailable})
-	x.later(retryFirst)
-	x.want("List")
-	x.do(Listed{Tasks: []dcos.TaskID{"i._app.1"}, Sandboxes: []dcos.TaskID{"i._app.1", "i._app.2"}})
-	x.want("Cleanup")
-	if r, ok := find[RemoveSandbox](x.out); !ok || r.Task != "i._app.1" {
-		t.Errorf("effects %s, want the sandbox of the stray to go", names(x.out))
+	for _, stuck := range []bool{false, true} {
+		x := &trace{t: t, now: time.UnixMilli(1767225600000)}
+		x.restore(config())
+		x.later(0)
+		x.wantNo("Connect")
+		x.do(Listed{Err: dcos.ErrUnavailable})
+		x.later(retryFirst)
+		x.want("List")
+		x.do(Listed{Tasks: []dcos.TaskID{"i._app.1"}, Sandboxes: []dcos.TaskID{"i._app.1", "i._app.2"}})
+		x.want("Cleanup")
+		if r, ok := find[RemoveSandbox](x.out); !ok || r.Task != "i._app.1" {
+			t.Errorf("effects %s, want the sandbox of the stray to go", names(x.out))
+		}
+		x.do(Cleaned{Task: "i._app.1", Err: dcos.ErrUnavailable})
+		x.wantNo("Connect")
+		x.later(2 * retryFirst)
+		x.want("Cleanup")
+		if stuck { // then its lease ends before masters may hear that it has
+			x.later(dcos.LeaseFor + dcos.LeaseMargin)
+			x.want("Connect")
+			x.open()
+			x.assign(wire.Assign{Run: []dcos.Launch{launch("i._app.2", 5)}})
+			x.wantNo("CreateSandbox")
+			x.do(Cleaned{Task: "i._app.1"})
+			x.want("CreateSandbox")
+			continue
+		}
+		x.do(Cleaned{Task: "i._app.1"})
+		x.later(0)
+		x.want("Connect")
 	}
-	x.do(Cleaned{Task: "i._app.1", Err: dcos.ErrUnavailable})
-	x.wantNo("CreateSandbox")
-	x.later(2 * retryFirst)
-	x.want("Cleanup")
-	x.do(Cleaned{Task: "i._app.1"})
-	x.want("CreateSandbox")
 }
 
 func TestSandboxesOfEndedTasksAreBoundedAndThenRecordsGo(t *testing.T) {

@@ -127,6 +127,12 @@ type (
 	}
 	// Kill ends a task by force.
 	Kill struct{ Task dcos.TaskID }
+	// ExtendLease lets fenced tasks run until a moment; should nobody extend it
+	// again, the runtime ends them then.
+	ExtendLease struct {
+		Tasks []dcos.TaskID
+		Until time.Time
+	}
 	// Cleanup ends what may still run of a task and removes all that was made
 	// for it but the sandbox. Idempotent, also for tasks never started; work
 	// that is under way for the task is abandoned.
@@ -196,6 +202,7 @@ func (StartProcess) isEffect()    {}
 func (Adopt) isEffect()           {}
 func (Signal) isEffect()          {}
 func (Kill) isEffect()            {}
+func (ExtendLease) isEffect()     {}
 func (Cleanup) isEffect()         {}
 func (List) isEffect()            {}
 func (RemoveSandbox) isEffect()   {}

@@ -81,10 +81,19 @@ func (c *Core) backoff() time.Duration {
 	return c.spread(d)
 }
 
+// linkHeld says that the agent must not connect before the sweep is done.
+func (c *Core) linkHeld() bool {
+	return c.link.state == linkDown && !c.sweep.done && !c.sweep.holdLink.IsZero()
+}
+
 // linkTimers does what the link waited for.
 func (c *Core) linkTimers(now time.Time) {
 	l := &c.link
+	if !c.sweep.holdLink.After(now) {
+		c.sweep.holdLink = time.Time{}
+	}
 	switch {
+	case c.linkHeld():
 	case l.state == linkDown && !l.retryAt.IsZero() && !l.retryAt.After(now):
 		l.num++
 		l.state, l.retryAt, l.deadline = linkDialing, time.Time{}, now.Add(connectTimeout)
@@ -116,7 +125,7 @@ func (c *Core) onLinked(now time.Time, ev Linked) {
 // written to the checkpoint now counts too: it is durable before the answer
 // can matter, or this process and its session are gone.
 func (c *Core) hello() wire.Hello {
-	m := wire.Hello{Versions: wire.Supported, Node: c.cfg.Node, Cluster: c.cfg.Cluster, Term: c.seen.Term, Seq: c.seen.Seq}
+	m := wire.Hello{Versions: wire.Supported, Node: c.cfg.Node, Cluster: c.cfg.Cluster, Term: c.seen.Term, Seq: c.seen.Seq, Fences: c.cfg.Fences}
 	for _, id := range sortedKeys(c.tasks) {
 		if t := c.tasks[id]; !t.rec.Acked {
 			m.Tasks = append(m.Tasks, wire.TaskRef{ID: id, Epoch: t.rec.Launch.Epoch, State: t.rec.State})
@@ -147,6 +156,9 @@ func (c *Core) onGot(now time.Time, ev Got) {
 	case wire.Refused:
 		c.do(Note{Text: "the master refuses this agent", Why: m.Why})
 		c.do(Disconnect{Link: l.num, Why: "refused: " + m.Why})
+		if m.Removed {
+			c.stopAll(now, "this machine was removed from the cluster")
+		}
 		wait := time.Duration(min(max(m.RetryMillis, refusedLeast.Milliseconds()), refusedMost.Milliseconds())) * time.Millisecond
 		c.down(wait, now)
 	default:
@@ -166,6 +178,7 @@ func (c *Core) onSessionMsg(now time.Time, m wire.Msg) {
 	case wire.BeatAck:
 		l.answered = max(l.answered, min(m.N, l.beat))
 		l.every = beatEvery(m.BeatMillis)
+		c.onLease(now, m)
 	case wire.ProbeAsk:
 		c.do(Probe{Link: l.num, ID: m.ID, Target: m.Target})
 	}
@@ -193,6 +206,7 @@ func (c *Core) onWelcome(now time.Time, m wire.Welcome) {
 	l.tries, l.hops = 0, 0
 	l.every = beatEvery(m.BeatMillis)
 	l.answered = l.beat
+	c.lease.asked = false
 	l.beatAt = now.Add(c.spread(l.every) / 2)
 	c.do(ReadUsage{})
 	c.flushOutbox(now)
@@ -228,6 +242,7 @@ func (c *Core) beat(now time.Time) {
 	l.beatAt = now.Add(l.every)
 	u := l.usage
 	u.Tasks = int64(c.live)
+	c.lease.sent(l.beat, now)
 	c.send(wire.Beat{N: l.beat, Term: c.seen.Term, Seq: c.seen.Seq, Hash: c.hash, Usage: u})
 	c.do(ReadUsage{})
 }
@@ -303,6 +318,14 @@ func (c *Core) stopUntold(now time.Time) {
 		if epoch, ok := c.told[id]; !ok || epoch != t.rec.Launch.Epoch {
 			c.stop(now, t, "no longer wanted here")
 		}
+	}
+}
+
+// stopAll ends every task of this node.
+func (c *Core) stopAll(now time.Time, why string) {
+	c.told, c.hash = make(map[dcos.TaskID]dcos.Epoch), 0
+	for _, t := range c.sorted() {
+		c.stop(now, t, why)
 	}
 }
 

@@ -35,6 +35,12 @@ type Runtime interface {
 	List() ([]dcos.TaskID, error)
 }
 
+// Fencer is a Runtime that ends tasks when their lease does (dcos.Spec.Lease),
+// also without this process. Until is by the clock of Parts.Now.
+type Fencer interface {
+	Extend(id dcos.TaskID, until time.Time) error
+}
+
 // Images makes images ready to be run.
 type Images interface {
 	Ensure(ctx context.Context, ref string, forcePull bool) (dcos.Unpacked, error)
@@ -72,7 +78,10 @@ type Parts struct {
 	Probe func(ctx context.Context, addr string) (alive bool, err error)
 	// Usage reads what the node uses now.
 	Usage func(ctx context.Context) (wire.Usage, error)
-	Log   *slog.Logger
+	// Now is the clock; nil is time.Now. Leases need one that goes on while the
+	// machine sleeps, and that nobody sets.
+	Now func() time.Time
+	Log *slog.Logger
 }
 
 // Limits of the shell.
@@ -107,7 +116,10 @@ type Agent struct {
 
 // New restores an agent from its journal's records. Nothing happens before Run.
 func New(cfg Config, p Parts, records [][]byte) (*Agent, error) {
-	core, effects, err := Restore(cfg, time.Now(), records)
+	if p.Now == nil {
+		p.Now = time.Now
+	}
+	core, effects, err := Restore(cfg, p.Now(), records)
 	if err != nil {
 		return nil, fmt.Errorf("agent: %w: it is damaged or was written by a newer version: start that version, or move the checkpoint away, which ends this node's tasks", err)
 	}
@@ -149,16 +161,16 @@ func (a *Agent) Run(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
-			a.carryOut(wctx, a.core.Step(time.Now(), Quit{}))
+			a.carryOut(wctx, a.core.Step(a.p.Now(), Quit{}))
 			a.conn.wait(byeTimeout)
 			return nil
 		case <-a.timer.C:
-			a.carryOut(wctx, a.core.Step(time.Now(), Fired{}))
+			a.carryOut(wctx, a.core.Step(a.p.Now(), Fired{}))
 		case ev := <-a.events:
 			if f, ok := ev.(diskFailed); ok {
 				return fmt.Errorf("agent: checkpoint: %w: free or replace the disk, then start the agent again", f.err)
 			}
-			a.carryOut(wctx, a.core.Step(time.Now(), ev))
+			a.carryOut(wctx, a.core.Step(a.p.Now(), ev))
 		}
 		a.online.Store(a.core.Online())
 	}
@@ -191,7 +203,7 @@ func (a *Agent) carryOut(ctx context.Context, effects []Effect) {
 		case ReadUsage:
 			a.readUsage(ctx)
 		case SetTimer:
-			a.timer.Reset(max(0, time.Until(e.At)))
+			a.timer.Reset(max(0, e.At.Sub(a.p.Now())))
 		case Note:
 			a.p.Log.Warn(e.Text, "task", e.Task, "why", e.Why)
 		default:

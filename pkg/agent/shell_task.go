@@ -128,6 +128,8 @@ func (a *Agent) taskEffect(ctx context.Context, e Effect) {
 				a.p.Log.Warn("kill", "task", e.Task, "why", err)
 			}
 		})
+	case ExtendLease:
+		a.extend(e)
 	case Cleanup:
 		a.jobs.add(ctx, &a.work, e.Task, job{class: p.others, timeout: cleanTimeout, urgent: true, do: func(ctx context.Context) {
 			a.put(Cleaned{Task: e.Task, Err: a.p.Runtime.Remove(ctx, e.Task)})
@@ -138,6 +140,19 @@ func (a *Agent) taskEffect(ctx context.Context, e Effect) {
 		})
 	case List:
 		a.work.Go(a.list)
+	}
+}
+
+// extend writes a few bytes per task, in order and before anything else is done.
+func (a *Agent) extend(e ExtendLease) {
+	f, ok := a.p.Runtime.(Fencer)
+	if !ok {
+		return
+	}
+	for _, id := range e.Tasks {
+		if err := f.Extend(id, e.Until); err != nil {
+			a.p.Log.Warn("a lease was not extended, the task will be ended with it", "task", id, "why", err)
+		}
 	}
 }
 

@@ -14,6 +14,9 @@ type sweep struct {
 	strays map[dcos.TaskID]bool // being cleaned up
 	tries  int
 	wakeAt time.Time
+	// holdLink keeps the agent from connecting before the sweep is done; at the
+	// latest it does so then.
+	holdLink time.Time
 }
 
 func (c *Core) onListed(now time.Time, ev Listed) {

@@ -108,6 +108,9 @@ func (c *Core) add(t *task) {
 		return 0
 	})
 	c.instances[t.rec.Launch.Instance] = in
+	if t.rec.Launch.Fenced && !t.ended() {
+		c.fenced[t.id()] = t
+	}
 }
 
 // newestOf is the unfreed task of an instance with the highest epoch.
@@ -157,6 +160,7 @@ func (c *Core) advance(now time.Time, t *task) {
 	case t.rec.Stop != "":
 		c.end(now, t, dcos.TaskKilled, dcos.ReasonKilled, t.rec.Stop, nil)
 	case c.blocked(t):
+	case c.awaitLease(now, t):
 	case l.Image != "" && t.image == nil:
 		t.step = stepImage
 		c.hold(PullImage{Task: t.id(), Ref: l.Image, Force: l.ForcePull})
@@ -208,6 +212,12 @@ func (c *Core) onSandbox(now time.Time, ev SandboxReady) {
 	if t.rec.StopSignal = spec.StopSignal; spec.StopSignal != 0 {
 		c.putTask(t)
 	}
+	if t.rec.Launch.Fenced {
+		if c.awaitLease(now, t) {
+			return // it ended meanwhile; with the next one the sandbox is there already
+		}
+		spec.Lease = c.lease.until
+	}
 	t.step = stepStart
 	c.hold(StartProcess{Spec: spec})
 }
@@ -216,7 +226,10 @@ func (c *Core) onSandbox(now time.Time, ev SandboxReady) {
 // error, all else a failure.
 func (c *Core) failStart(now time.Time, t *task, why dcos.Reason, err error) {
 	state := dcos.TaskFailed
-	if errors.Is(err, dcos.ErrInvalid) {
+	switch {
+	case t.rec.Stop == stopLease:
+		state, why = dcos.TaskKilled, dcos.ReasonAgentLost
+	case errors.Is(err, dcos.ErrInvalid):
 		state = dcos.TaskError
 	}
 	c.end(now, t, state, why, err.Error(), nil)
@@ -263,6 +276,8 @@ func (c *Core) onExited(now time.Time, ev Exited) {
 func (c *Core) exited(now time.Time, t *task, x dcos.Exit) {
 	state, why := dcos.TaskFailed, dcos.ReasonCommand
 	switch {
+	case t.rec.Stop == stopLease:
+		state, why = dcos.TaskKilled, dcos.ReasonAgentLost
 	case t.rec.Stop != "":
 		state, why = dcos.TaskKilled, ""
 	case x.OOM:
@@ -284,6 +299,7 @@ func (c *Core) end(now time.Time, t *task, state dcos.TaskState, why dcos.Reason
 	t.rec.Phase, t.rec.State, t.rec.Reason, t.rec.Message, t.rec.Exit = phaseEnded, state, why, cut(text), x
 	t.rec.EndedAt = dcos.TimeOf(now)
 	// What is left of the launch names the task; the rest may be large.
+	delete(c.fenced, t.id())
 	l := *t.rec.Launch
 	t.rec.Launch = &dcos.Launch{Task: l.Task, App: l.App, Epoch: l.Epoch, Instance: l.Instance}
 	t.image = nil
@@ -348,6 +364,11 @@ func (c *Core) stop(now time.Time, t *task, why string) {
 func (c *Core) terminate(now time.Time, t *task) {
 	if t.step == stepAdopt {
 		return // done when it is known to run
+	}
+	if t.rec.Stop == stopLease {
+		c.do(Kill{Task: t.id()})
+		c.wake(t, now.Add(killAgain))
+		return
 	}
 	c.hold(Signal{Task: t.id(), Sig: t.rec.StopSignal})
 	c.wake(t, now.Add(grace(t.rec.Launch)))

@@ -33,8 +33,9 @@ type Runtime struct {
 	boot      string
 	log       *slog.Logger
 	caps      Capabilities
-	shimProcs []string // by which shims join their control group
-	filter    string   // file of the seccomp program; "" is none
+	shimProcs []string  // by which shims join their control group
+	filter    string    // file of the seccomp program; "" is none
+	started   time.Time // of the machine, by the wall clock when New was called
 }
 
 // record is task.json: what a run directory is about.
@@ -68,6 +69,7 @@ func New(c Config) (*Runtime, error) {
 		return nil, fmt.Errorf("boot id: %w", err)
 	}
 	r := &Runtime{dir: dir, exe: "/proc/self/exe", agent: c.AgentID, boot: strings.TrimSpace(string(boot)), log: c.Log, caps: Probe(c.AgentID)}
+	r.started = time.Now().Round(0).Add(-bootTime())
 	if r.log == nil {
 		r.log = slog.New(slog.DiscardHandler)
 	}

@@ -46,7 +46,7 @@ enum who { SHIM, INIT, JOIN, TASK }; // the task joins groups before it enters t
 struct kind { const char *name; int args; enum who who; };
 static const struct kind kinds[] = {
 	{"run", 1, SHIM}, {"sandbox", 1, SHIM}, {"log", 2, SHIM}, {"oom", 1, SHIM}, {"shimcg", 1, SHIM},
-	{"ns", 1, SHIM}, {"filter", 1, SHIM}, {"helper", 1, SHIM},
+	{"ns", 1, SHIM}, {"filter", 1, SHIM}, {"helper", 1, SHIM}, {"lease", 1, SHIM},
 	{"mount", 5, INIT}, {"mkdir", 2, INIT}, {"mknod", 3, INIT}, {"symlink", 2, INIT}, {"hold", 1, INIT},
 	{"place", 1, INIT}, {"readonly", 1, INIT}, {"mask", 1, INIT},
 	{"cgroup", 1, JOIN}, {"cgroupns", 0, TASK}, {"chdir", 1, TASK}, {"group", 1, TASK}, {"gid", 1, TASK},
@@ -71,7 +71,7 @@ struct stream {
 static struct {
 	struct op ops[MAX_OPS];
 	int count;
-	int run, sandbox, signals;
+	int run, sandbox, signals, lease;
 	uint64_t segment_bytes;
 	int segments;
 	const char *oom, *helper;
@@ -179,6 +179,7 @@ static int do_shim(const struct op *o) {
 	const char *name = o->kind->name, *a = o->a[0];
 	if (strcmp(name, "run") == 0) return S.run = open(a, O_DIRECTORY | O_RDONLY | O_CLOEXEC);
 	if (strcmp(name, "sandbox") == 0) return S.sandbox = open(a, O_DIRECTORY | O_RDONLY | O_CLOEXEC);
+	if (strcmp(name, "lease") == 0) return S.lease = open(a, O_RDONLY | O_CLOEXEC);
 	if (strcmp(name, "shimcg") == 0) return write_file(a, "0");
 	if (strcmp(name, "filter") == 0) return load_filter(a);
 	if (strcmp(name, "oom") == 0) S.oom = a;
@@ -365,6 +366,15 @@ static void run_task(int result, int go, int out, int err) {
 	_exit(127);
 }
 
+// lease_over: nobody extended the lease in time. Its file, which the agent writes, holds the end in ns of CLOCK_BOOTTIME.
+static int lease_over(void) {
+	struct timespec t;
+	int64_t end;
+	if (S.lease < 0) return 0;
+	clock_gettime(CLOCK_BOOTTIME, &t);
+	return pread(S.lease, &end, sizeof end, 0) != sizeof end || t.tv_sec * 1000000000LL + t.tv_nsec >= end;
+}
+
 // start_task returns when the task's program runs. The pids are on disk before
 // it is let go, so that no program runs which a new agent could not find.
 static int start_task(void) {
@@ -389,6 +399,7 @@ static int start_task(void) {
 	if (S.helper == NULL || *text == 'P') {
 		n = snprintf(text, sizeof text, "%d %d %d\n", getpid(), S.init, S.task);
 		if (put("pids", text, n, 0) < 0) return -1;
+		if (lease_over()) return errno = 0, failed("its lease has ended");
 		write_all(go[1], "g", 1);
 		n = 0;
 	}
@@ -540,7 +551,7 @@ static void turn(int timeout) {
 
 static int watch(void) {
 	int status = 127 << 8, ended = 0, left;
-	while ((left = reap(&status, &ended)) && !ended && !*S.failure) turn(-1);
+	while ((left = reap(&status, &ended)) && !ended && !*S.failure && !lease_over()) turn(S.lease < 0 ? -1 : 500);
 	for (int n = 0; left && n < 200; n++) { // a process that cannot die is given up after about 10 s
 		if (S.init > 0) kill(S.init, SIGKILL);
 		else kill_children();
@@ -558,7 +569,7 @@ static int prepare(void) {
 	for (size_t i = 0; i < sizeof ignored / sizeof *ignored; i++) signal(ignored[i], SIG_IGN);
 	S.out[0] = (struct stream){.name = "stdout", .pipe = -1, .file = -1};
 	S.out[1] = (struct stream){.name = "stderr", .pipe = -1, .file = -1};
-	S.run = S.sandbox = -1;
+	S.run = S.sandbox = S.lease = -1;
 	sigemptyset(&chld);
 	sigaddset(&chld, SIGCHLD);
 	sigprocmask(SIG_BLOCK, &chld, NULL);

@@ -84,6 +84,9 @@ func (r *Runtime) start(ctx context.Context, dir string, s dcos.Spec) (int, erro
 	defer lock.Close()
 	p := &plan{}
 	r.planCommon(p, dir, s)
+	if err := r.planLease(p, dir, s); err != nil {
+		return 0, err
+	}
 	switch s.Kind {
 	case dcos.KindProcess:
 		err = r.planProcess(p, s)

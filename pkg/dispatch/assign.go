@@ -1,6 +1,7 @@
 package dispatch
 
 import (
+	"fmt"
 	"strings"
 	"time"
 
@@ -11,8 +12,9 @@ import (
 
 // wanted are the tasks that a node shall run, and those whose end the state
 // waits for, both by id.
-func (c *Core) wanted(id dcos.NodeID) (run, stop []wire.TaskRef) {
+func (c *Core) wanted(id dcos.NodeID) (run, stop []wire.TaskRef, fenced bool) {
 	for t := range c.view.TasksOn(id) {
+		fenced = fenced || c.isFenced(t)
 		ref := wire.TaskRef{ID: t.ID, Epoch: t.Epoch, State: t.State}
 		if t.Goal == dcos.GoalRun {
 			run = append(run, ref)
@@ -20,13 +22,14 @@ func (c *Core) wanted(id dcos.NodeID) (run, stop []wire.TaskRef) {
 			stop = append(stop, ref)
 		}
 	}
-	return run, stop
+	return run, stop, fenced
 }
 
 // assignAll names the whole set to an agent, then sends the launches of the
 // tasks that it does not hold.
 func (c *Core) assignAll(now time.Time, s *session, holds []wire.TaskRef) {
-	want, stop := c.wanted(s.node())
+	want, stop, fenced := c.wanted(s.node())
+	s.fenced = fenced
 	has := make(map[dcos.TaskID]dcos.Epoch, len(holds))
 	for _, t := range holds {
 		has[t.ID] = t.Epoch
@@ -46,7 +49,8 @@ func (c *Core) assignAll(now time.Time, s *session, holds []wire.TaskRef) {
 // assignChanges sends the difference between what the agent was told and what
 // the state wants now.
 func (c *Core) assignChanges(now time.Time, s *session) {
-	want, stop := c.wanted(s.node())
+	want, stop, fenced := c.wanted(s.node())
+	s.fenced = fenced
 	m := wire.Assign{Stop: missing(stop, s.stops)}
 	// What left the set and is not to be stopped has ended, or is no more.
 	for _, t := range missing(missing(s.sent, want), stop) {
@@ -84,7 +88,7 @@ func (c *Core) assign(now time.Time, s *session, m wire.Assign, run []wire.TaskR
 		after -= wire.SetHash(run)
 	}
 	s.sentAt = now
-	size, lost := 0, []dcos.TaskID(nil)
+	size, lost, unable := 0, []dcos.TaskID(nil), []dcos.Status(nil)
 	flush := func() {
 		s.seq++
 		m.Term, m.Seq, m.Hash = c.term, s.seq, after
@@ -95,6 +99,13 @@ func (c *Core) assign(now time.Time, s *session, m wire.Assign, run []wire.TaskR
 		l, ok := c.launch(ref.ID, node)
 		if !ok {
 			lost = append(lost, ref.ID)
+			continue
+		}
+		if l.Fenced && !s.hello.Fences {
+			unable = append(unable, dcos.Status{
+				Task: l.Task, Epoch: l.Epoch, Seq: 1, State: dcos.TaskFailed, Reason: dcos.ReasonInvalid,
+				Message: fmt.Sprintf("dcos %s on node %s cannot fence tasks: upgrade it", s.hello.Node.Version, s.node()),
+			})
 			continue
 		}
 		weight := launchSize(&l)
@@ -108,6 +119,9 @@ func (c *Core) assign(now time.Time, s *session, m wire.Assign, run []wire.TaskR
 		size += weight
 	}
 	flush()
+	if len(unable) > 0 {
+		c.propose([]part{{node: s.node(), kind: partLose, cmd: state.TaskStatuses{Node: s.node(), Statuses: unable}}})
+	}
 	if len(lost) > 0 {
 		c.propose([]part{{node: s.node(), kind: partLose, cmd: state.LoseTasks{
 			Node: s.node(), Tasks: lost, Reason: dcos.ReasonReconciliation, Message: "the definition that the task runs is no longer kept",

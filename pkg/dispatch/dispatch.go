@@ -75,6 +75,8 @@ type Core struct {
 	proposals map[uint64][]part
 	probes    map[uint64]dcos.NodeID
 
+	leases leases
+
 	flushAt time.Time
 	waiting map[dcos.NodeID]*node // with statuses to propose
 	timers  timers
@@ -97,6 +99,7 @@ func (c *Core) reset() {
 	c.proposals = make(map[uint64][]part)
 	c.probes = make(map[uint64]dcos.NodeID)
 	c.waiting = make(map[dcos.NodeID]*node)
+	c.leases = leases{wait: make(map[uint64]uint64)}
 	c.timers = timers{}
 	c.flushAt, c.wakeAt = time.Time{}, time.Time{}
 }
@@ -121,6 +124,8 @@ func (c *Core) Step(now time.Time, ev Event) []Effect {
 		c.onProbed(now, ev)
 	case Done:
 		c.onDone(now, ev)
+	case Confirmed:
+		c.onConfirmed(ev)
 	case Fired:
 		c.wakeAt = time.Time{}
 	}
@@ -175,11 +180,14 @@ func (c *Core) onLead(now time.Time, ev Lead) {
 	c.onFollow(Follow{})
 	c.leads, c.term, c.view = true, ev.Term, ev.View
 	for row := range c.view.Nodes() {
+		n := c.node(row.ID)
+		// Until this moment the leader before may have extended its lease.
+		n.contact = now
 		if row.State == dcos.NodeActive || row.State == dcos.NodeSuspect {
-			n := c.node(row.ID)
 			n.judgeAt = now.Add(leaderGrace)
-			c.arm(n)
 		}
+		c.fence(now, n)
+		c.arm(n)
 	}
 }
 

@@ -80,6 +80,12 @@ type (
 		Result state.Result
 		Err    error
 	}
+	// Confirmed answers Confirm. OK: this master did lead in the term, beyond
+	// doubt, at a moment after Confirm was asked for.
+	Confirmed struct {
+		ID uint64
+		OK bool
+	}
 	// Fired says that the moment of the last SetTimer has come.
 	Fired struct{}
 )
@@ -106,6 +112,12 @@ type (
 		ID   uint64
 		Addr string
 	}
+	// Confirm asks whether this master still leads in a term, by a round over a
+	// majority that begins after this.
+	Confirm struct {
+		ID   uint64
+		Term dcos.Term
+	}
 	// Used is a node's present usage; soft data that nobody needs to keep.
 	Used struct {
 		Node  dcos.NodeID
@@ -120,20 +132,22 @@ type (
 	}
 )
 
-func (Lead) isEvent()    {}
-func (Follow) isEvent()  {}
-func (Opened) isEvent()  {}
-func (Closed) isEvent()  {}
-func (Got) isEvent()     {}
-func (Changed) isEvent() {}
-func (Probed) isEvent()  {}
-func (Done) isEvent()    {}
-func (Fired) isEvent()   {}
+func (Lead) isEvent()      {}
+func (Follow) isEvent()    {}
+func (Opened) isEvent()    {}
+func (Closed) isEvent()    {}
+func (Got) isEvent()       {}
+func (Changed) isEvent()   {}
+func (Probed) isEvent()    {}
+func (Done) isEvent()      {}
+func (Confirmed) isEvent() {}
+func (Fired) isEvent()     {}
 
 func (Send) isEffect()         {}
 func (CloseSession) isEffect() {}
 func (Propose) isEffect()      {}
 func (Probe) isEffect()        {}
+func (Confirm) isEffect()      {}
 func (Used) isEffect()         {}
 func (SetTimer) isEffect()     {}
 func (Note) isEffect()         {}

@@ -50,7 +50,12 @@ func (c *Core) onChanged(now time.Time, ev Changed) {
 		}
 	}
 	for _, id := range sortedKeys(touched) {
-		if n := c.nodes[id]; n != nil {
+		n := c.nodes[id]
+		if n == nil && tasks[id] { // of a lost node that nothing was kept of: its contact is not known any more
+			n = c.node(id)
+			n.contact = now
+		}
+		if n != nil {
 			c.look(now, n, tasks[id])
 		}
 	}
@@ -63,6 +68,10 @@ func (c *Core) look(now time.Time, n *node, tasks bool) {
 	if wasOpen && tasks {
 		c.assignChanges(now, n.sess)
 	}
+	if c.sendRemoved(n) {
+		return
+	}
+	c.fence(now, n)
 	c.reconcile(now, n)
 	c.arm(n)
 }
@@ -220,6 +229,7 @@ func (c *Core) tick(now time.Time, n *node) {
 	if due(n.recheckAt, now) {
 		n.recheckAt = time.Time{}
 	}
+	c.fence(now, n)
 	c.welcome(now, n)
 	if due(n.judgeAt, now) {
 		n.judgeAt = time.Time{}
@@ -272,6 +282,7 @@ func (c *Core) arm(n *node) {
 	add(n.judgeAt)
 	add(n.lookAt)
 	add(n.recheckAt)
+	add(n.fenceAt)
 	if s := n.sess; s != nil && s.open {
 		if n.suspect {
 			add(s.heard.Add(closeAfter * s.every))

@@ -30,6 +30,7 @@ type session struct {
 	hash     uint64         // of sent
 	sentAt   time.Time      // of the last assignment
 	resyncAt time.Time      // not before, for a wrong hash
+	fenced   bool           // it holds tasks that need a lease
 }
 
 func (s *session) node() dcos.NodeID { return s.hello.Node.ID }
@@ -42,6 +43,8 @@ type node struct {
 	suspect bool
 	judgeAt time.Time // end of a new leader's grace; zero: over
 	absent  *absence  // nil while there is a session
+	contact time.Time // of the last message before its session ended: no lease of it is younger
+	fenceAt time.Time // when to look again at what waits for its lease to end
 
 	control   bool       // a command about its state is being proposed
 	settled   dcos.Index // the view must reach it before the state is looked at again
@@ -104,6 +107,8 @@ func (c *Core) onOpened(now time.Time, ev Opened) {
 		c.refuse(ev.Sess, id, fmt.Sprintf("the agent calls itself %q, its certificate says %q: join the machine anew", id, ev.Peer.ID), retryNever)
 	case h.Node.Boot == "":
 		c.refuse(ev.Sess, id, "the agent names no boot", retryNever)
+	case c.removed(id):
+		c.sendAway(ev.Sess, id)
 	case len(c.sessions) >= maxSessions:
 		c.refuse(ev.Sess, id, fmt.Sprintf("%d sessions are open, no more are taken", maxSessions), retryNever)
 	default:
@@ -133,6 +138,8 @@ func (c *Core) admit(now time.Time, ev Opened, version uint32) {
 // forget takes a node's session away; what waits for it comes again.
 func (c *Core) forget(n *node) {
 	s := n.sess
+	n.contact = s.heard
+	delete(c.leases.wait, s.id)
 	delete(c.sessions, s.id)
 	if i, ok := slices.BinarySearch(c.open, n.id); ok {
 		c.open = slices.Delete(c.open, i, i+1)
@@ -250,6 +257,7 @@ func (c *Core) onGot(now time.Time, ev Got) {
 func (c *Core) onBeat(now time.Time, s *session, m wire.Beat) {
 	s.every = c.every()
 	c.send(s, wire.BeatAck{N: m.N, BeatMillis: s.every.Milliseconds()})
+	c.askLease(s, m.N)
 	c.do(Used{Node: s.node(), Usage: m.Usage})
 	same := m.Term == c.term && m.Seq == s.seq
 	late := !same && !s.sentAt.Add(resyncAfter).After(now)

@@ -41,6 +41,7 @@ const (
 	eventBuffer    = 1024
 	proposeTimeout = 30 * time.Second
 	probeTimeout   = 5 * time.Second
+	confirmTimeout = 10 * time.Second
 	readAgain      = 100 * time.Millisecond
 )
 
@@ -123,6 +124,8 @@ func (d *Dispatcher) carryOut(ctx context.Context, work *sync.WaitGroup, timer *
 			d.conn(e.Sess).finish()
 		case Propose:
 			work.Go(func() { d.propose(ctx, e) })
+		case Confirm:
+			work.Go(func() { d.confirm(ctx, e) })
 		case Probe:
 			work.Go(func() { d.probe(ctx, e) })
 		case Used:
@@ -144,6 +147,16 @@ func (d *Dispatcher) propose(ctx context.Context, e Propose) {
 	defer cancel()
 	res, err := d.cfg.Proposer.Propose(pctx, state.Origin{}, e.Commands...)
 	d.put(ctx, Done{ID: e.ID, Result: res, Err: err})
+}
+
+// confirm reads the state as it is for a majority, and looks whether the term is
+// the same afterwards: then it was this master that answered for all of it.
+func (d *Dispatcher) confirm(ctx context.Context, e Confirm) {
+	rctx, cancel := context.WithTimeout(ctx, confirmTimeout)
+	defer cancel()
+	_, err := d.cfg.Feed.Read(rctx)
+	role, _ := d.cfg.Leadership()
+	d.put(ctx, Confirmed{ID: e.ID, OK: err == nil && role.Leads && role.Term == e.Term})
 }
 
 func (d *Dispatcher) probe(ctx context.Context, e Probe) {

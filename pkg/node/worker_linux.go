@@ -167,12 +167,17 @@ func (w *worker) parts() ([]part, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find this binary: %w", err)
 	}
+	lease, err := w.runtime.Lease()
+	if err != nil {
+		return nil, fmt.Errorf("read the leases of tasks: %w", err)
+	}
 	w.agent, err = agent.New(agent.Config{
+		Fences: true, Lease: lease,
 		Node: w.node, Cluster: w.files.cluster, Seed: binary64, Binary: self,
 		LogBytes: w.c.LogBytes, Pids: w.c.TaskPids, KeepPerApp: w.c.SandboxKeep,
 	}, agent.Parts{
 		Runtime: runtimeOf{w.runtime}, Images: w.images, Sandboxes: w.boxes, Journal: w.log,
-		Dial: w.dial, Probe: link.Probe, Usage: w.usage.read(w.c.DataDir, w.runtime), Log: w.process.log,
+		Dial: w.dial, Probe: link.Probe, Usage: w.usage.read(w.c.DataDir, w.runtime), Now: w.runtime.Now, Log: w.process.log,
 	}, w.records)
 	if err != nil {
 		return nil, err

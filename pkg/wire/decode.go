@@ -287,6 +287,8 @@ func (d *decoder) launch(l *dcos.Launch, f field) error {
 			})
 		case 13:
 			l.KillGraceMillis = int64(f.u)
+		case 14:
+			l.Fenced = f.u != 0
 		}
 		return nil
 	})

@@ -44,6 +44,8 @@ func (d *decoder) body(f field) (Msg, error) {
 				m.N = f.u
 			case 2:
 				m.BeatMillis = int64(f.u)
+			case 3:
+				m.Lease = f.u
 			}
 			return nil
 		})
@@ -86,6 +88,8 @@ func (d *decoder) hello(f field) (Msg, error) {
 			m.Seq = f.u
 		case 7:
 			return d.refs(&m.Tasks, f)
+		case 8:
+			m.Fences = f.u != 0
 		}
 		return nil
 	})
@@ -118,6 +122,8 @@ func (d *decoder) refused(f field) (Msg, error) {
 			return set(&m.Why, f)
 		case 2:
 			m.RetryMillis = int64(f.u)
+		case 3:
+			m.Removed = f.u != 0
 		}
 		return nil
 	})

@@ -103,7 +103,7 @@ func appendMsg(b []byte, m Msg) ([]byte, error) {
 	case Redirect:
 		e.msg(numRedirect, func(e *encoder) { e.str(1, m.Leader) })
 	case Refused:
-		e.msg(numRefused, func(e *encoder) { e.str(1, m.Why); e.int(2, m.RetryMillis) })
+		e.msg(numRefused, func(e *encoder) { e.str(1, m.Why); e.int(2, m.RetryMillis); e.bool(3, m.Removed) })
 	case Assign:
 		e.msg(numAssign, func(e *encoder) { encodeAssign(e, m) })
 	case Report:
@@ -117,7 +117,7 @@ func appendMsg(b []byte, m Msg) ([]byte, error) {
 	case Beat:
 		e.msg(numBeat, func(e *encoder) { encodeBeat(e, m) })
 	case BeatAck:
-		e.msg(numBeatAck, func(e *encoder) { e.uint(1, m.N); e.int(2, m.BeatMillis) })
+		e.msg(numBeatAck, func(e *encoder) { e.uint(1, m.N); e.int(2, m.BeatMillis); e.uint(3, m.Lease) })
 	case ProbeAsk:
 		e.msg(numProbeAsk, func(e *encoder) { e.uint(1, m.ID); e.str(2, m.Target) })
 	case ProbeAnswer:
@@ -138,6 +138,7 @@ func encodeHello(e *encoder, m Hello) {
 	e.uint(5, uint64(m.Term))
 	e.uint(6, m.Seq)
 	encodeRefs(e, 7, m.Tasks)
+	e.bool(8, m.Fences)
 }
 
 func encodeRefs(e *encoder, n protowire.Number, refs []TaskRef) {
@@ -218,6 +219,7 @@ func encodeLaunch(e *encoder, l dcos.Launch) {
 	}
 	e.uints(12, ports)
 	e.int(13, l.KillGraceMillis)
+	e.bool(14, l.Fenced)
 }
 
 func encodeStatus(e *encoder, s dcos.Status) {

@@ -33,6 +33,8 @@ type (
 		// Tasks are all tasks in the agent's checkpoint that are not ended
 		// and acknowledged.
 		Tasks []TaskRef
+		// Fences: the agent ends fenced tasks when its lease does.
+		Fences bool
 	}
 	// TaskRef names one task that an agent holds.
 	TaskRef struct {
@@ -56,6 +58,9 @@ type (
 	Refused struct {
 		Why         string
 		RetryMillis int64
+		// Removed: the machine is no part of the cluster any more; what still
+		// runs there must end.
+		Removed bool
 	}
 	// Assign is what the node shall run: it makes or changes the set of tasks
 	// that the agent was told to run. (Term, Seq) grows strictly, for one that
@@ -100,6 +105,10 @@ type (
 	BeatAck struct {
 		N          uint64
 		BeatMillis int64
+		// Lease is the number of a beat, 0 for none: when it came, the master
+		// that answers did lead, beyond doubt. Fenced tasks may run for
+		// dcos.LeaseFor from when the agent sent that beat.
+		Lease uint64
 	}
 	// ProbeAsk asks an agent to try to reach another machine; ProbeAnswer
 	// says what came of it.
