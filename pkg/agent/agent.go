@@ -197,6 +197,8 @@ func (c *Core) Step(now time.Time, ev Event) []Effect {
 		}
 	case Used:
 		c.link.usage = ev.Usage
+	case Leads:
+		c.onLeads(now, ev)
 	case Quit:
 		c.onQuit()
 	case Fired:

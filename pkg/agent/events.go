@@ -85,6 +85,12 @@ type (
 	}
 	// Used answers ReadUsage.
 	Used struct{ Usage wire.Usage }
+	// Leads says that a master is heard to lead in a term, and where it is. It
+	// is a hint: only sessions tell for certain.
+	Leads struct {
+		Term dcos.Term
+		Addr string
+	}
 	// Quit says that this process ends on purpose. Tasks go on.
 	Quit struct{}
 	// Fired says that the moment of the last SetTimer has come.
@@ -191,6 +197,7 @@ func (Listed) isEvent()         {}
 func (SandboxRemoved) isEvent() {}
 func (Probed) isEvent()         {}
 func (Used) isEvent()           {}
+func (Leads) isEvent()          {}
 func (Quit) isEvent()           {}
 func (Fired) isEvent()          {}
 

@@ -11,8 +11,10 @@ import (
 // link is the connection to the leading master.
 type link struct {
 	state linkState
-	num   uint64 // of the present connection; events of others are stale
-	addr  string // where to connect next; "" is any master
+	term  dcos.Term // of the last session
+	heard dcos.Term // newest that was heard to be led
+	num   uint64    // of the present connection; events of others are stale
+	addr  string    // where to connect next; "" is any master
 	// hops counts redirects that were followed without a session in between.
 	hops     int
 	tries    int       // that failed in a row
@@ -48,6 +50,7 @@ const (
 	beatFastest    = 100 * time.Millisecond
 	beatSlowest    = time.Minute
 	maxHops        = 3
+	leadsSpread    = 200 * time.Millisecond
 	missedBeats    = 3
 )
 
@@ -202,7 +205,7 @@ func (c *Core) onWelcome(now time.Time, m wire.Welcome) {
 		c.disconnect(now, "the master is no longer the newest leader")
 		return
 	}
-	l.state, l.deadline = linkOpen, time.Time{}
+	l.state, l.deadline, l.term = linkOpen, time.Time{}, m.Term
 	l.tries, l.hops = 0, 0
 	l.every = beatEvery(m.BeatMillis)
 	l.answered = l.beat
@@ -210,6 +213,29 @@ func (c *Core) onWelcome(now time.Time, m wire.Welcome) {
 	l.beatAt = now.Add(c.spread(l.every) / 2)
 	c.do(ReadUsage{})
 	c.flushOutbox(now)
+}
+
+// onLeads goes to a newer leader at once. Without it the agent would wait for
+// the end of its own session, which a dead machine does not tell. A hint of a
+// term that was heard before changes nothing: it may be wrong, and is not to
+// make the agent come and go.
+func (c *Core) onLeads(now time.Time, ev Leads) {
+	l := &c.link
+	if ev.Term <= l.term || ev.Term <= l.heard || ev.Term < c.seen.Term {
+		return
+	}
+	l.heard = ev.Term
+	switch l.state {
+	case linkClosed:
+		return
+	case linkDown:
+	default:
+		c.do(Disconnect{Link: l.num, Why: fmt.Sprintf("another master leads in term %d", ev.Term)})
+	}
+	l.addr, l.tries, l.hops = ev.Addr, 0, 0
+	// A little apart from the others: all agents hear it.
+	c.down(c.spread(leadsSpread), now)
+	c.linkTimers(now)
 }
 
 func (c *Core) onRedirect(now time.Time, m wire.Redirect) {

@@ -135,6 +135,10 @@ func New(cfg Config, p Parts, records [][]byte) (*Agent, error) {
 // Connected says whether a session with the leading master is open.
 func (a *Agent) Connected() bool { return a.online.Load() }
 
+// Leads tells the agent that a master is heard to lead in a term. It may be
+// called at any time by any goroutine, and does nothing once Run has ended.
+func (a *Agent) Leads(term dcos.Term, addr string) { a.put(Leads{Term: term, Addr: addr}) }
+
 // put gives the core an event; it is lost once the loop has ended.
 func (a *Agent) put(ev Event) {
 	select {

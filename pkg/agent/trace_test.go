@@ -417,3 +417,28 @@ func TestFailuresToStartEndTheTask(t *testing.T) {
 		})
 	}
 }
+
+func TestAnAgentGoesToTheLeaderOfANewerTermAtOnce(t *testing.T) {
+	t.Parallel()
+	x := newTrace(t)
+	x.open()
+	was := x.link
+	term := x.core.link.term
+	x.step(Leads{Term: term, Addr: "same:7444"})
+	x.wantNo("Disconnect")
+	x.step(Leads{Term: term + 1, Addr: "new:7444"})
+	x.want("Disconnect")
+	x.later(time.Second)
+	c, ok := find[Connect](x.all[len(x.all)-len(x.out):])
+	if !ok || c.Addr != "new:7444" || c.Link != was+1 {
+		t.Fatalf("after a newer leader was heard of: %+v, want a connection to it", x.out)
+	}
+	// It was a lie, or it lost its term: the agent looks around, and the same
+	// hint does not send it there again.
+	x.step(Unlinked{Link: c.Link, Why: "refused"})
+	x.step(Leads{Term: term + 1, Addr: "new:7444"})
+	x.later(5 * time.Second)
+	if c, ok := find[Connect](x.all[len(x.all)-len(x.out):]); !ok || c.Addr != "" {
+		t.Fatalf("after the hint failed: %+v, want a connection to any master", x.out)
+	}
+}

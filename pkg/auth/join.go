@@ -37,6 +37,9 @@ type JoinRequest struct {
 	API     string   `cbor:"10,keyasint,omitempty"`
 	Build   string   `cbor:"11,keyasint,omitempty"` // version of its binary
 	Level   uint64   `cbor:"12,keyasint,omitempty"` // newest feature level it supports
+	// Keys asks for the gossip keys alone, over a connection that shows the
+	// certificate; CSR is empty then.
+	Keys bool `cbor:"13,keyasint,omitempty"`
 }
 
 // String leaves the secret out.
@@ -65,6 +68,7 @@ type JoinAnswer struct {
 	Gossip      [][]byte     `cbor:"6,keyasint,omitempty"`
 	Masters     []JoinMaster `cbor:"7,keyasint,omitempty"`
 	Secrets     []byte       `cbor:"8,keyasint,omitempty"` // PEM; for masters only
+	Ring        uint64       `cbor:"9,keyasint,omitempty"` // number of the change that Gossip came with
 }
 
 // String leaves the keys out.
@@ -141,6 +145,9 @@ func AdmitJoin(roster Roster, cluster string, req JoinRequest, peer dcos.Identit
 	if req.Version == 0 || req.Version > joinVersion {
 		return id, fmt.Errorf("%w: join of version %d; this master speaks versions up to %d: install the cluster's version of dcos on the machine", dcos.ErrInvalid, req.Version, joinVersion)
 	}
+	if req.Keys && (req.Token != "" || peer == (dcos.Identity{})) {
+		return id, fmt.Errorf("%w: gossip keys are given to members only, which show their certificate; join the machine with a token", dcos.ErrDenied)
+	}
 	if req.Token == "" && peer != (dcos.Identity{}) {
 		return id, admitRenewal(roster, id, peer)
 	}
@@ -210,11 +217,14 @@ func settled(roster Roster, id dcos.Identity) bool {
 
 // AnswerJoin makes the answer for an admitted machine.
 func AnswerJoin(s *Secrets, roster Roster, req JoinRequest, id dcos.Identity, now time.Time, random io.Reader) (JoinAnswer, error) {
+	if req.Keys {
+		return JoinAnswer{Cluster: s.CA.Cluster(), Gossip: s.Gossip, Ring: s.Ring}, nil
+	}
 	cert, err := s.CA.Sign(req.CSR, id, req.Hosts, now, random)
 	if err != nil {
 		return JoinAnswer{}, err
 	}
-	a := JoinAnswer{Certificate: cert.Raw, CA: s.CA.cert.Raw, Cluster: s.CA.Cluster(), Gossip: s.Gossip}
+	a := JoinAnswer{Certificate: cert.Raw, CA: s.CA.cert.Raw, Cluster: s.CA.Cluster(), Gossip: s.Gossip, Ring: s.Ring}
 	for m := range roster.Masters() {
 		a.Masters = append(a.Masters, JoinMaster{ID: m.ID, Peer: m.Peer, API: m.API})
 	}

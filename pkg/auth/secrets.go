@@ -21,6 +21,19 @@ type Secrets struct {
 	// Gossip are the keys of the gossip's encryption; the first encrypts.
 	// Agents get these too.
 	Gossip [][]byte
+	// Ring is the number of the change that these gossip keys came with
+	// (dcos.GossipRing.Serial). It is not stored: the state tells it.
+	Ring uint64
+}
+
+// WithGossip are the same secrets with other gossip keys.
+func (s *Secrets) WithGossip(ring uint64, keys [][]byte) (*Secrets, error) {
+	if err := checkGossip(keys); err != nil {
+		return nil, err
+	}
+	c := *s
+	c.Ring, c.Gossip = ring, keys
+	return &c, nil
 }
 
 // gossipKey is the size of a gossip key: AES-256.

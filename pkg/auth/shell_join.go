@@ -45,6 +45,7 @@ type Joined struct {
 	Gossip      [][]byte
 	Masters     []JoinMaster
 	Secrets     *Secrets // for a master; nil for an agent
+	Ring        uint64   // number of the change that Gossip came with
 }
 
 // Join asks a master for a first certificate with a join token. The master
@@ -79,6 +80,29 @@ func Renew(ctx context.Context, addr string, now *link.Credentials, j Joining) (
 	return got, nil
 }
 
+// GossipKeys asks a master for the cluster's gossip keys and the number of the
+// change that they came with. A machine whose keys were changed while it was
+// away cannot learn the new ones by gossip; and what is sent under a key that
+// may be known to others must not hold the next one.
+func GossipKeys(ctx context.Context, addr string, now *link.Credentials) (keys [][]byte, ring uint64, err error) {
+	req := Joining{Role: now.Self.Role, ID: now.Self.ID, Cluster: now.Self.Cluster}.request()
+	req.Keys = true
+	cfg := link.Config{Credentials: func() *link.Credentials { return now }}
+	ctx, cancel := context.WithTimeout(ctx, joinTimeout)
+	defer cancel()
+	a, peer, err := talk(ctx, addr, req, cfg, link.Expect{Role: dcos.RoleMaster})
+	if err == nil && (a.Cluster != now.Self.Cluster || peer.Cluster != now.Self.Cluster) {
+		err = fmt.Errorf("%w: the answer is of cluster %.64q", dcos.ErrInvalid, a.Cluster)
+	}
+	if err == nil {
+		err = checkGossip(a.Gossip)
+	}
+	if err != nil {
+		return nil, 0, fmt.Errorf("gossip keys of %s: %w", addr, err)
+	}
+	return a.Gossip, a.Ring, nil
+}
+
 // AnyOf asks masters one after another, with Join or Renew as ask, until one
 // answers. An answer that no other master would give differently (a refusal)
 // ends it; the last error is returned when none could be reached.
@@ -110,24 +134,29 @@ func exchange(ctx context.Context, addr string, req JoinRequest, cfg link.Config
 	if req.CSR, err = NewCSR(key); err != nil {
 		return nil, err
 	}
-	c, err := link.Dial(ctx, addr, link.ProtoJoin, cfg, want)
+	a, peer, err := talk(ctx, addr, req, cfg, want)
 	if err != nil {
 		return nil, err
+	}
+	return a.take(req, key, peer, time.Now())
+}
+
+// talk sends a request and reads the answer, which is no refusal.
+func talk(ctx context.Context, addr string, req JoinRequest, cfg link.Config, want link.Expect) (a JoinAnswer, peer dcos.Identity, err error) {
+	c, err := link.Dial(ctx, addr, link.ProtoJoin, cfg, want)
+	if err != nil {
+		return a, peer, err
 	}
 	defer c.Close()
 	stop := context.AfterFunc(ctx, func() { c.Close() })
 	defer stop()
-	var a JoinAnswer
 	if err := writeJoin(c, req); err != nil {
-		return nil, ended(ctx, err)
+		return a, peer, ended(ctx, err)
 	}
 	if err := readJoin(c, &a); err != nil {
-		return nil, ended(ctx, err)
+		return a, peer, ended(ctx, err)
 	}
-	if err := a.refused(); err != nil {
-		return nil, err
-	}
-	return a.take(req, key, c.Peer, time.Now())
+	return a, c.Peer, a.refused()
 }
 
 // ended says that a connection broke; trying again may help.
@@ -151,7 +180,7 @@ func (a JoinAnswer) take(req JoinRequest, key *ecdsa.PrivateKey, master dcos.Ide
 		return nil, fmt.Errorf("%w: the answer is of cluster %.64q, the master of %s", dcos.ErrInvalid, a.Cluster, master.Cluster)
 	}
 	id := dcos.Identity{Cluster: a.Cluster, Role: req.Role, ID: req.ID}
-	j := &Joined{Credentials: newCredentials(id, key, leaf, ca), Gossip: a.Gossip, Masters: a.Masters}
+	j := &Joined{Credentials: newCredentials(id, key, leaf, ca), Gossip: a.Gossip, Ring: a.Ring, Masters: a.Masters}
 	if err := CheckCredentials(j.Credentials, now); err != nil {
 		return nil, fmt.Errorf("certificate in the master's answer: %w; check the clocks of both machines", err)
 	}
@@ -283,7 +312,7 @@ func (s *JoinServer) Serve(ctx context.Context, c *link.Conn) {
 		s.send(c, host, refuseJoin(err))
 		return
 	}
-	if s.send(c, host, a) {
+	if s.send(c, host, a) && !req.Keys {
 		s.log.Info("certificate issued", "from", host, "machine", id.String(), "token", req.Token, "renewal", req.Token == "")
 	}
 }

@@ -14,7 +14,7 @@ func operatorCommands(e *Env) []*cobra.Command {
 	return []*cobra.Command{
 		marathonCommand(e), packageCommand(e), taskCommand(e),
 		whyCommand(e), nodeCommand(e), eventsCommand(e),
-		clusterCommand(e), authCommand(e), tokenCommand(e), userCommand(e), upgradeCommand(e),
+		clusterCommand(e), authCommand(e), tokenCommand(e), userCommand(e), upgradeCommand(e), gossipCommand(e),
 	}
 }
 

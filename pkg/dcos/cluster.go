@@ -6,6 +6,9 @@ type ClusterInfo struct {
 	Name      string `cbor:"2,keyasint"`
 	Level     uint64 `cbor:"3,keyasint"` // feature level: nothing above it is proposed
 	CreatedAt Time   `cbor:"4,keyasint"`
+	// Gossip is nil until the gossip key is changed for the first time; until
+	// then it is the one that the masters were given when they joined.
+	Gossip *GossipRing `cbor:"5,keyasint,omitempty" since:"2"`
 }
 
 // Role is what a certificate, a token or a gossip member stands for.

@@ -23,6 +23,9 @@ import (
 // The limits and times of gossip.
 const (
 	maxQueue     = 2048            // messages that wait to be spread; the oldest go first
+	queueCheck   = 2 * time.Second // between two looks at that
+	maxQuery     = 128             // bytes of a query, which holds a name
+	maxAnswer    = 150             // bytes of an answer, which holds a name and a Ring
 	maxEvents    = 1024            // events that wait for Run
 	joinTimeout  = 3 * time.Second // per address
 	joinPause    = 3 * time.Second // between tries while nobody is known
@@ -30,19 +33,27 @@ const (
 	reclaim      = 5 * time.Second // after which a failed member's name may move to another address
 	leaveTimeout = time.Second
 	leaveDelay   = 300 * time.Millisecond
-	maxSeeds     = 16 // asked in one try
+	maxSeeds     = 16                    // asked in one try
+	changePause  = 50 * time.Millisecond // between two looks of one reader of Changes
 )
 
 // Gossip is this process as a member.
 type Gossip struct {
 	serf   *serf.Serf
 	cfg    Config
+	gate   *gate
+	ring   *memberlist.Keyring // memberlist's own; changed under mu
 	log    *slog.Logger
+	flaps  flaps // of follow alone
 	events chan serf.Event
 
+	tagging chan struct{}     // held, as a lock, by whoever changes tags
+	tags    map[string]string // guarded by tagging; what this machine says
+
 	mu      sync.Mutex
-	changed chan struct{}     // guarded by mu; closed at the next change
-	tags    map[string]string // guarded by mu; what this machine says
+	changed chan struct{} // guarded by mu; closed at the next change
+	serial  uint64        // guarded by mu; of the change that keys came with
+	keys    [][]byte      // guarded by mu; what ring should hold; the first encrypts
 }
 
 // Start binds the port and begins to answer others. Run must follow: it alone
@@ -59,8 +70,11 @@ func Start(_ context.Context, cfg Config) (*Gossip, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &Gossip{cfg: cfg, log: cfg.Log, events: make(chan serf.Event, maxEvents), changed: make(chan struct{}), tags: maps.Clone(sc.Tags)}
-	sc.EventCh = g.events
+	g := &Gossip{
+		cfg: cfg, gate: newGate(cfg.Cluster), ring: keyring, log: cfg.Log, events: make(chan serf.Event, maxEvents),
+		changed: make(chan struct{}), tagging: make(chan struct{}, 1), tags: maps.Clone(sc.Tags), keys: slices.Clone(keyring.GetKeys()),
+	}
+	sc.EventCh, sc.Merge = g.events, g.gate
 	sc.Logger = log.New(&logWriter{log: cfg.Log, now: time.Now}, "", 0)
 	sc.MemberlistConfig.Logger = sc.Logger
 	if cfg.tune != nil {
@@ -71,6 +85,10 @@ func Start(_ context.Context, cfg Config) (*Gossip, error) {
 		if err := bind(sc.MemberlistConfig); err != nil {
 			return nil, fmt.Errorf("gossip on %s: %w: %w", cfg.Bind, dcos.ErrUnavailable, err)
 		}
+	}
+	if cfg.Master != 0 {
+		g.tags[tagRing] = ringOf(0, g.keys).text()
+		sc.Tags[tagRing] = g.tags[tagRing]
 	}
 	if g.serf, err = serf.Create(sc); err != nil {
 		sc.MemberlistConfig.Transport.Shutdown() //nolint:errcheck // the first error counts
@@ -146,6 +164,12 @@ func (g *Gossip) Changes(ctx context.Context) iter.Seq[[]Member] {
 			case <-ctx.Done():
 				return
 			}
+			// Changes come in crowds; each reader looks at all members.
+			select {
+			case <-time.After(changePause):
+			case <-ctx.Done():
+				return
+			}
 		}
 	}
 }
@@ -166,19 +190,13 @@ func (g *Gossip) Join(addrs []string) error {
 // SetLeading spreads that this master leads in a term, or, with 0, that it
 // does not any more.
 func (g *Gossip) SetLeading(term dcos.Term) error {
-	g.mu.Lock()
-	defer g.mu.Unlock() // serf.SetTags must not run twice at once
-	tags := maps.Clone(g.tags)
-	delete(tags, tagLeads)
-	if term != 0 {
-		tags[tagLeads] = strconv.FormatUint(uint64(term), 16)
-	}
-	if maps.Equal(tags, g.tags) {
-		return nil
-	}
-	g.tags = tags
-	// The map is serf's from here on.
-	if err := g.serf.SetTags(maps.Clone(tags)); err != nil {
+	err := g.retag(func(tags map[string]string) {
+		delete(tags, tagLeads)
+		if term != 0 {
+			tags[tagLeads] = strconv.FormatUint(uint64(term), 16)
+		}
+	})
+	if err != nil {
 		return fmt.Errorf("gossip: spread that term %d is led: %w", term, err)
 	}
 	return nil
@@ -193,6 +211,7 @@ func (g *Gossip) Run(ctx context.Context) error {
 	// makes events too.
 	parts.Go(g.follow)
 	parts.Go(func() { g.stayJoined(ctx) }) // ends with ctx or serf
+	parts.Go(func() { g.keepKeys(ctx) })   // ends with ctx or serf
 	var early error
 	select {
 	case <-ctx.Done():
@@ -213,8 +232,11 @@ func (g *Gossip) follow() {
 	for {
 		select {
 		case e := <-g.events:
-			if me, ok := e.(serf.MemberEvent); ok {
-				g.note(me)
+			switch e := e.(type) {
+			case serf.MemberEvent:
+				g.note(e)
+			case *serf.Query:
+				g.answer(e)
 			}
 		case <-g.serf.ShutdownCh():
 			g.wake()
@@ -225,7 +247,8 @@ func (g *Gossip) follow() {
 
 func (g *Gossip) note(e serf.MemberEvent) {
 	for _, m := range e.Members {
-		if e.Type != serf.EventMemberUpdate && m.Name != g.cfg.name() {
+		g.gate.took(m.Name, e.Type == serf.EventMemberReap)
+		if e.Type != serf.EventMemberUpdate && m.Name != g.cfg.name() && g.flaps.tell(m.Name, time.Now(), g.log) {
 			g.log.Info("gossip member changed", "member", m.Name, "event", e.Type.String(), "addr", m.Addr.String())
 		}
 	}
@@ -273,41 +296,4 @@ func (g *Gossip) seeds() []string {
 	me := g.Addr()
 	out := slices.DeleteFunc(slices.Clone(g.cfg.Seeds()), func(s string) bool { return s == me || s == "" })
 	return out[:min(len(out), maxSeeds)]
-}
-
-// Rotate makes a key the one that encrypts, at all members. It fails when one
-// of them did not take it; the old key then goes on, and Rotate can be tried
-// again. Both keys decrypt until Retire.
-func (g *Gossip) Rotate(key []byte) error {
-	if err := memberlist.ValidateKey(key); err != nil || len(key) != keySize {
-		return fmt.Errorf("%w: gossip key of %d bytes, expected %d", dcos.ErrInvalid, len(key), keySize)
-	}
-	km := g.serf.KeyManager()
-	if err := everywhere(km.InstallKey(encodeKey(key))); err != nil {
-		return fmt.Errorf("spread a new gossip key: %w", err)
-	}
-	if err := everywhere(km.UseKey(encodeKey(key))); err != nil {
-		return fmt.Errorf("use the new gossip key: %w", err)
-	}
-	return nil
-}
-
-// Retire takes an old key out of all keyrings. It fails for the key that
-// encrypts, and when a member did not answer.
-func (g *Gossip) Retire(key []byte) error {
-	if err := everywhere(g.serf.KeyManager().RemoveKey(encodeKey(key))); err != nil {
-		return fmt.Errorf("take an old gossip key away: %w", err)
-	}
-	return nil
-}
-
-func everywhere(r *serf.KeyResponse, err error) error {
-	if err != nil {
-		n := 0
-		if r != nil {
-			n = r.NumResp - r.NumErr
-		}
-		return fmt.Errorf("%w: %d members did it: %w", dcos.ErrUnavailable, n, err)
-	}
-	return nil
 }

@@ -22,16 +22,18 @@ const (
 
 func encodeKey(k []byte) string { return base64.StdEncoding.EncodeToString(k) }
 
+// goodSuffix is the second copy of the file, for a first one that was damaged.
+const goodSuffix = ".good"
+
 // openKeyring takes the keys from the file, or from the configuration when
-// there is no file yet. serf writes the file in place when keys change by
-// gossip, so a crash can tear it: a good one is kept beside it at every start.
+// there is no file yet.
 func openKeyring(path string, given [][]byte) (*memberlist.Keyring, error) {
 	keys, err := loadKeys(path)
 	switch {
 	case errors.Is(err, os.ErrNotExist):
 		keys = given
 	case err != nil:
-		good, gerr := loadKeys(path + ".good")
+		good, gerr := loadKeys(path + goodSuffix)
 		if gerr != nil {
 			return nil, fmt.Errorf("gossip keyring: %w; delete the file to start with the keys of the last join", err)
 		}
@@ -41,7 +43,7 @@ func openKeyring(path string, given [][]byte) (*memberlist.Keyring, error) {
 		return nil, err
 	}
 	if path != "" {
-		for _, p := range []string{path, path + ".good"} {
+		for _, p := range []string{path, path + goodSuffix} {
 			if err := WriteKeyring(p, keys); err != nil {
 				return nil, err
 			}

@@ -3,6 +3,8 @@ package membership
 import (
 	"context"
 	"log/slog"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -76,4 +78,32 @@ func parseLine(s string) (slog.Level, string) {
 		s = s[:maxLine] + "..."
 	}
 	return level, s
+}
+
+// A member that comes and goes writes this many lines in a window; the rest is
+// counted.
+const (
+	flapLines  = 4
+	flapWindow = time.Minute
+)
+
+// flaps keeps members that come and go from filling the log.
+type flaps struct {
+	since time.Time
+	lines map[string]int // by member, in this window
+}
+
+// tell says whether a change of a member is to be written. At the end of a
+// window it writes how many were not.
+func (f *flaps) tell(name string, now time.Time, log *slog.Logger) bool {
+	if now.Sub(f.since) >= flapWindow {
+		for _, n := range slices.Sorted(maps.Keys(f.lines)) {
+			if more := f.lines[n] - flapLines; more > 0 {
+				log.Warn("gossip member comes and goes", "member", n, "changes not written", more)
+			}
+		}
+		f.since, f.lines = now, map[string]int{}
+	}
+	f.lines[name]++
+	return f.lines[name] <= flapLines
 }

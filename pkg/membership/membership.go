@@ -11,6 +11,7 @@ package membership
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"log/slog"
 	"net"
@@ -41,9 +42,14 @@ type Config struct {
 	// Keys are the cluster's gossip keys; the first encrypts. They are used
 	// when KeyringFile does not exist yet.
 	Keys [][]byte
-	// KeyringFile keeps the keys, with changes that arrived by gossip. "" keeps
+	// KeyringFile keeps the keys that SetKeys or FetchKeys brought. "" keeps
 	// them in memory only.
 	KeyringFile string
+	// FetchKeys asks a master for the keys and the number of the change that
+	// they came with, over a connection that proves who asks. It is called when
+	// masters say that the keys have changed, and when nobody can be reached.
+	// Where it is nil, somebody calls SetKeys.
+	FetchKeys func(ctx context.Context) (keys [][]byte, serial uint64, err error)
 	// Seeds are gossip addresses of other members; they are asked for again
 	// and again while this machine knows nobody.
 	Seeds func() []string
@@ -82,6 +88,8 @@ type Member struct {
 	// Leads is the term in which the member says it leads; 0 for never. Of
 	// several the highest is the newest.
 	Leads dcos.Term
+	// Ring is which gossip keys a master says that the cluster has.
+	Ring Ring
 }
 
 // IsMaster says that it is a raft member or about to become one.
@@ -112,6 +120,7 @@ const (
 	tagRegion  = "r"
 	tagZone    = "z"
 	tagLeads   = "l"
+	tagRing    = "k" // of masters: which keys the cluster has
 )
 
 // maxTag bounds one tag, so that all of them fit.
@@ -146,14 +155,20 @@ func (c Config) tags() (map[string]string, error) {
 	return out, nil
 }
 
-// memberOf reads what another machine says of itself. A number that makes no
-// sense reads as 0.
+// memberOf reads what another machine says of itself. What makes no sense or is
+// too long reads as nothing.
 func memberOf(m serf.Member) Member {
 	hex := func(s string) uint64 { n, _ := strconv.ParseUint(s, 16, 64); return n }
+	tag := func(k string) string {
+		if v := m.Tags[k]; plain(v, maxTag) {
+			return v
+		}
+		return ""
+	}
 	out := Member{
-		Name: m.Name, Node: dcos.NodeID(m.Tags[tagNode]), Master: dcos.MasterID(hex(m.Tags[tagMaster])),
-		Version: m.Tags[tagVersion], API: m.Tags[tagAPI], Peer: m.Tags[tagPeer],
-		Region: m.Tags[tagRegion], Zone: m.Tags[tagZone], Leads: dcos.Term(hex(m.Tags[tagLeads])),
+		Name: m.Name, Node: dcos.NodeID(tag(tagNode)), Master: dcos.MasterID(hex(tag(tagMaster))),
+		Version: tag(tagVersion), API: tag(tagAPI), Peer: tag(tagPeer),
+		Region: tag(tagRegion), Zone: tag(tagZone), Leads: dcos.Term(hex(tag(tagLeads))), Ring: parseRing(tag(tagRing)),
 	}
 	if ip, ok := netip.AddrFromSlice(m.Addr); ok {
 		out.Gossip = netip.AddrPortFrom(ip.Unmap(), m.Port)
@@ -171,20 +186,6 @@ func memberOf(m serf.Member) Member {
 
 func sortMembers(ms []Member) {
 	slices.SortFunc(ms, func(a, b Member) int { return cmp.Compare(a.Name, b.Name) })
-}
-
-// sameCluster refuses members of other clusters: at a join, and for every
-// member that is heard of.
-type sameCluster string
-
-// NotifyMerge implements serf.MergeDelegate.
-func (c sameCluster) NotifyMerge(ms []*serf.Member) error {
-	for _, m := range ms {
-		if got := m.Tags[tagCluster]; got != string(c) {
-			return fmt.Errorf("%w: member %.64q is of cluster %.64q, this is cluster %s", dcos.ErrConflict, m.Name, got, string(c))
-		}
-	}
-	return nil
 }
 
 // serfConfig is serf's configuration for ours.
@@ -217,10 +218,11 @@ func (c Config) serfConfig(keyring *memberlist.Keyring) (*serf.Config, error) {
 	// A name that two machines claim stays with the older one. Gossip ends
 	// nobody: the sessions refuse the second machine (boot nonce).
 	out.EnableNameConflictResolution = false
-	out.Merge = sameCluster(c.Cluster)
-	out.KeyringFile = c.KeyringFile
+	// Keys come by SetKeys and FetchKeys. What may answer a query is too short
+	// to hold a key, so that whoever has an old one is not told the new one.
+	out.QueryResponseSizeLimit, out.QuerySizeLimit, out.UserEventSizeLimit = maxAnswer, maxQuery, maxQuery
 	out.EventBuffer, out.QueryBuffer = 64, 64
-	out.MaxQueueDepth = maxQueue
+	out.MaxQueueDepth, out.QueueCheckInterval = maxQueue, queueCheck
 	out.BroadcastTimeout = leaveTimeout
 	out.LeavePropagateDelay = leaveDelay
 	out.ReconnectInterval = reconnect

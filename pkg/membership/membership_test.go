@@ -117,7 +117,7 @@ func TestMembersSeeEachOtherJoinLeaveAndCrash(t *testing.T) {
 		ms := s.await(t, "three members", states("a alive, b alive, c alive"))
 		want := Member{
 			Name: "a", Node: "a", Master: 0xab, Version: "0.1.0", API: "a:8443", Peer: "a:7444",
-			Region: "r1", Zone: "z1", Gossip: ms[0].Gossip, State: Alive,
+			Region: "r1", Zone: "z1", Gossip: ms[0].Gossip, State: Alive, Ring: ringOf(0, ca.Keys),
 		}
 		if diff := cmp.Diff(want, ms[0], cmp.Comparer(func(x, y Member) bool { return x == y })); diff != "" || ms[0].Gossip.String() != a.Addr() {
 			t.Errorf("a as seen: %+v, at %s; want %+v at %s", ms[0], ms[0].Gossip, want, a.Addr())
@@ -205,35 +205,6 @@ func TestLonelyMemberKeepsAskingItsSeeds(t *testing.T) {
 	cb.Seeds = func() []string { return []string{a.Addr()} }
 	start(t, cb)
 	a.await(t, "b", states("a alive, b alive"))
-}
-
-func TestKeyIsChangedWhileMembersRun(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	ca := node("a")
-	ca.KeyringFile = filepath.Join(dir, "a.json")
-	a, b := start(t, ca), start(t, node("b"))
-	if err := b.Join([]string{a.Addr()}); err != nil {
-		t.Fatal(err)
-	}
-	a.await(t, "b", states("a alive, b alive"))
-	if err := a.Rotate(key(9)); err != nil {
-		t.Fatal(err)
-	}
-	if err := a.Retire(key(1)); err != nil {
-		t.Fatal(err)
-	}
-	old := start(t, node("old"))
-	if err := old.Join([]string{a.Addr()}); err == nil {
-		t.Error("a machine with the old key was taken in")
-	}
-	keys, err := loadKeys(ca.KeyringFile)
-	if err != nil || len(keys) != 1 || !bytes.Equal(keys[0], key(9)) {
-		t.Errorf("keyring on disk holds %d keys, %v; want the new one", len(keys), err)
-	}
-	if err := a.Rotate([]byte("short")); !errors.Is(err, dcos.ErrInvalid) {
-		t.Errorf("short key: %v", err)
-	}
 }
 
 func TestGossipRefusesToStartUnsafely(t *testing.T) {

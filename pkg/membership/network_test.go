@@ -25,7 +25,7 @@ import (
 type network struct {
 	mu    sync.Mutex
 	rng   *rand.Rand             // guarded by mu
-	loss  float64                // of packets; set before members start
+	loss  float64                // of packets; guarded by mu
 	ports map[string]*port       // guarded by mu
 	cut   func(a, b string) bool // guarded by mu; from a to b nothing passes
 }
@@ -47,7 +47,7 @@ func (n *network) port() *port {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	p := &port{
-		net: n, addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(len(n.ports) + 1)}), 7946),
+		net: n, addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, byte(len(n.ports) / 250), byte(len(n.ports)%250 + 1)}), 7946),
 		packets: make(chan *memberlist.Packet, 4096), streams: make(chan net.Conn, 64),
 	}
 	n.ports[p.addr.String()] = p
@@ -58,6 +58,20 @@ func (n *network) partition(cut func(a, b string) bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.cut = cut
+}
+
+func (n *network) lose(share float64) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.loss = share
+}
+
+// quickOn is a member on a port that sees failures quickly.
+func quickOn(p *port) func(*serf.Config) {
+	return func(c *serf.Config) {
+		quick(c)
+		c.MemberlistConfig.Transport = p
+	}
 }
 
 // reach is the port at to, unless what from sends does not arrive; and how
@@ -130,6 +144,21 @@ func (s stream) RemoteAddr() net.Addr { return net.TCPAddrFromAddrPort(s.peer) }
 // swarm starts n members on a network; each knows the first as its seed.
 func swarm(t *testing.T, n *network, count int) (gs []*Gossip, stop []func()) {
 	t.Helper()
+	return swarmOf(t, n, count, nil)
+}
+
+func end(stop []func()) {
+	var all sync.WaitGroup
+	for _, s := range stop {
+		all.Go(s)
+	}
+	all.Wait()
+	<-time.After(5 * time.Minute) // the library's timers end
+}
+
+// swarmOf is swarm with changes to each member's configuration.
+func swarmOf(t *testing.T, n *network, count int, change func(i int, c *Config)) (gs []*Gossip, stop []func()) {
+	t.Helper()
 	var first string
 	for i := range count {
 		p := n.port()
@@ -139,6 +168,9 @@ func swarm(t *testing.T, n *network, count int) (gs []*Gossip, stop []func()) {
 		cfg := node(fmt.Sprintf("n%02d", i))
 		cfg.Seeds = func() []string { return []string{first} }
 		cfg.tune = func(c *serf.Config) { c.MemberlistConfig.Transport = p }
+		if change != nil {
+			change(i, &cfg)
+		}
 		g, err := Start(t.Context(), cfg)
 		if err != nil {
 			t.Fatal(err)
@@ -208,10 +240,7 @@ func TestMembersAgreeInSpiteOfLossAndPartition(t *testing.T) {
 			settle(t, "crash", gs[:8], count-1, 5*time.Minute)
 			stop[7]()
 			settle(t, "leave", gs[:7], count-2, time.Minute)
-			for _, s := range stop {
-				s()
-			}
-			<-time.After(5 * time.Minute) // the library's timers end
+			end(stop)
 		})
 	}
 }

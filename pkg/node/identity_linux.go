@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/dcos-go/dcos/pkg/auth"
@@ -30,17 +31,20 @@ import (
 //	replaced       the number it had before `dcos master wipe`, until it is a
 //	               member again
 type masterFiles struct {
-	dir     string
-	id      dcos.MasterID
-	secrets *auth.Secrets
-	keeper  *auth.Keeper
-	fresh   bool // the cluster was made by this start
-	log     journal.FS
-	snaps   journal.FS
-	joined  *auth.Joined // nil unless this start joined
+	dir    string
+	id     dcos.MasterID
+	held   atomic.Pointer[auth.Secrets]
+	keeper *auth.Keeper
+	fresh  bool // the cluster was made by this start
+	log    journal.FS
+	snaps  journal.FS
+	joined *auth.Joined // nil unless this start joined
 }
 
-func (m *masterFiles) cluster() string { return m.secrets.CA.Cluster() }
+// secrets are the cluster's, with the newest gossip keys.
+func (m *masterFiles) secrets() *auth.Secrets { return m.held.Load() }
+
+func (m *masterFiles) cluster() string { return m.secrets().CA.Cluster() }
 
 func (m *masterFiles) raft() consensus.Identity {
 	return consensus.Identity{Cluster: m.cluster(), ID: m.id}
@@ -107,10 +111,11 @@ func openDir(parent, name string) (*journal.Directory, error) {
 // load reads secrets and certificate; the secrets are written last, so that
 // they stand for all of it.
 func (m *masterFiles) load() (*link.Credentials, error) {
-	var err error
-	if m.secrets, err = auth.LoadSecrets(m.dir); err != nil {
+	secrets, err := auth.LoadSecrets(m.dir)
+	if err != nil {
 		return nil, err
 	}
+	m.held.Store(secrets)
 	return auth.LoadCredentials(m.dir, dcos.RoleMaster)
 }
 
@@ -143,7 +148,8 @@ func (m *masterFiles) found(advertise string) (*link.Credentials, error) {
 	if err := auth.SaveSecrets(m.dir, secrets); err != nil {
 		return nil, err
 	}
-	m.secrets, m.fresh = secrets, true
+	m.fresh = true
+	m.held.Store(secrets)
 	return creds, nil
 }
 
@@ -189,7 +195,8 @@ func (m *masterFiles) join(ctx context.Context, c config.Config, advertise strin
 	if err := auth.SaveSecrets(m.dir, got.Secrets); err != nil {
 		return nil, err
 	}
-	m.secrets, m.joined = got.Secrets, got
+	m.joined = got
+	m.held.Store(got.Secrets)
 	return got.Credentials, nil
 }
 

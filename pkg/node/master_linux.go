@@ -77,7 +77,7 @@ func newMaster(ctx context.Context, p *process) (_ *master, err error) {
 		return nil, fmt.Errorf("open the replicated log in %s: %w", m.files.dir, err)
 	}
 	m.listener = link.NewListener(m.peerPort, p.linkConfig(m.files.keeper.Credentials))
-	m.gate = auth.NewGate(func() *auth.Secrets { return m.files.secrets }, nil)
+	m.gate = auth.NewGate(m.files.secrets, nil)
 	if m.catalog, err = catalog.Load(packages.Source, packages.Files()); err != nil {
 		return nil, fmt.Errorf("read the bundled catalog: %w", err)
 	}
@@ -116,7 +116,7 @@ func (m *master) parts() ([]part, error) {
 	passedOn := api.New(api.Config{Table: table, Auth: fromPeer{api.Credentials{Bearers: m.gate, Feed: m.raft}}, Leader: m, Log: m.log, Limits: m.limits()})
 	joins := auth.NewJoinServer(auth.JoinConfig{
 		Roster:   func(ctx context.Context) (auth.Roster, error) { return m.raft.Read(ctx) },
-		Secrets:  func() *auth.Secrets { return m.files.secrets },
+		Secrets:  m.files.secrets,
 		Admitted: m.admitted, Log: m.log,
 	})
 	front, err := m.front(public)
@@ -132,6 +132,8 @@ func (m *master) parts() ([]part, error) {
 		{"leader", func(ctx context.Context) error { return m.lead(ctx, lead) }},
 		{"own row", m.tellRow},
 		{"own start", m.proveStart},
+		{"gossip keys", m.followKeys},
+		{"change of the gossip key", func(ctx context.Context) error { return m.turnKeys(ctx, lead) }},
 		{"scheduler", m.sched.Run},
 		{"dispatch", m.dispatch.Run},
 		{"sessions", m.serveAgents},
@@ -211,7 +213,7 @@ func endOf(ctx context.Context, err error) error {
 
 // renew makes the master's own next certificate: it holds the CA.
 func (m *master) renew(context.Context) (*link.Credentials, error) {
-	return m.files.secrets.CA.Issue(dcos.MasterIdentity(m.files.cluster(), m.files.id), hostsOf(m.advertise), time.Now(), rand.Reader)
+	return m.files.secrets().CA.Issue(dcos.MasterIdentity(m.files.cluster(), m.files.id), hostsOf(m.advertise), time.Now(), rand.Reader)
 }
 
 // front is the API port: HTTPS, or plain HTTP on loopback in dev.
@@ -236,7 +238,7 @@ func (m *master) serving() (*auth.Serving, error) {
 		return auth.ServeFiles(m.c.TLSCert, m.c.TLSKey, m.log)
 	}
 	return auth.ServeCA(func(now time.Time) (*tls.Certificate, error) {
-		return m.files.secrets.CA.IssueServing(hostsOf(m.advertise), now, rand.Reader)
+		return m.files.secrets().CA.IssueServing(hostsOf(m.advertise), now, rand.Reader)
 	}, m.log)
 }
 

@@ -144,12 +144,12 @@ func (p *process) startGossip(ctx context.Context) (*membership.Gossip, error) {
 		c.Advertise = hostPort(p.advertise, p.c.GossipPort)
 	}
 	if m := p.master; m != nil {
-		c.Cluster, c.Master, c.API, c.Peer, c.Keys = m.files.cluster(), m.files.id, m.api, m.peer, m.files.secrets.Gossip
+		c.Cluster, c.Master, c.API, c.Peer, c.Keys = m.files.cluster(), m.files.id, m.api, m.peer, m.files.secrets().Gossip
 	}
 	if a := p.agent; a != nil {
 		c.Cluster, c.Node = a.files.cluster, a.files.id
-		if len(c.Keys) == 0 {
-			c.Keys = a.files.gossip
+		if p.master == nil {
+			c.Keys, c.FetchKeys = a.files.gossip, a.fetchKeys
 		}
 	}
 	g, err := membership.Start(ctx, c)

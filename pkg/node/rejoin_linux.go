@@ -41,7 +41,7 @@ func (m *masterFiles) rejoin(ctx context.Context, c config.Config, old dcos.Mast
 	if err != nil && !errors.Is(err, dcos.ErrConflict) { // a conflict: a start before this one did it
 		return nil, fmt.Errorf("make an empty log: %w", err)
 	}
-	creds, err := m.secrets.CA.Issue(dcos.MasterIdentity(m.cluster(), m.id), hostsOf(advertise), time.Now(), rand.Reader)
+	creds, err := m.secrets().CA.Issue(dcos.MasterIdentity(m.cluster(), m.id), hostsOf(advertise), time.Now(), rand.Reader)
 	if err != nil {
 		return nil, fmt.Errorf("make a certificate: %w", err)
 	}

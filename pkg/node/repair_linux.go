@@ -181,9 +181,11 @@ func (s *Stopped) Restore(ctx context.Context, b *consensus.Backup, secrets []by
 	if !errors.Is(err, dcos.ErrNotFound) {
 		return 0, err
 	}
-	if m.secrets, err = auth.DecodeSecrets(secrets); err != nil {
+	held, err := auth.DecodeSecrets(secrets)
+	if err != nil {
 		return 0, err
 	}
+	m.held.Store(held)
 	host := s.c.Advertise
 	if host == "" {
 		if host, err = hostAddress(ctx); err != nil {
@@ -209,14 +211,14 @@ func (s *Stopped) Restore(ctx context.Context, b *consensus.Backup, secrets []by
 	if err != nil {
 		return 0, err
 	}
-	creds, err := m.secrets.CA.Issue(dcos.MasterIdentity(m.cluster(), m.id), hostsOf(host), time.Now(), rand.Reader)
+	creds, err := m.secrets().CA.Issue(dcos.MasterIdentity(m.cluster(), m.id), hostsOf(host), time.Now(), rand.Reader)
 	if err != nil {
 		return 0, fmt.Errorf("make a certificate: %w", err)
 	}
 	if err := auth.SaveCredentials(m.dir, creds); err != nil {
 		return 0, err
 	}
-	return index, auth.SaveSecrets(m.dir, m.secrets)
+	return index, auth.SaveSecrets(m.dir, m.secrets())
 }
 
 // Join makes the directory that of a new master of a cluster, which is a

@@ -37,7 +37,9 @@ func TestATokenOfAnotherClusterIsRefusedOnAMachineThatHasJoined(t *testing.T) {
 		t.Errorf("on a fresh machine: %v", err)
 	}
 	w := &workerFiles{dir: filepath.Join(dir, "agent"), id: "n-1"}
-	if _, err := w.issue(&masterFiles{secrets: clusters["own"]}); err != nil {
+	own := &masterFiles{}
+	own.held.Store(clusters["own"])
+	if _, err := w.issue(own); err != nil {
 		t.Fatal(err)
 	}
 	if err := CheckToken(dir, tokens["own"]); err != nil {

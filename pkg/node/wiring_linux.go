@@ -12,7 +12,6 @@ import (
 	dcosapi "github.com/dcos-go/dcos/pkg/api/dcos"
 	"github.com/dcos-go/dcos/pkg/api/marathon"
 	mesosapi "github.com/dcos-go/dcos/pkg/api/mesos"
-	"github.com/dcos-go/dcos/pkg/auth"
 	"github.com/dcos-go/dcos/pkg/client"
 	"github.com/dcos-go/dcos/pkg/config"
 	"github.com/dcos-go/dcos/pkg/dcos"
@@ -92,12 +91,12 @@ func (m *master) dialects() []api.Dialect {
 		cosmos.Routes(cosmos.Config{State: st, Catalog: m.catalog, Log: m.log}),
 		dcosapi.Routes(dcosapi.Config{
 			State: st, Leader: leader, Term: func() dcos.Term { return m.raft.Stats().Term },
-			Alive: m.alive, Usage: m.usage, Gate: m.gate, Secrets: func() *auth.Secrets { return m.files.secrets },
+			Alive: m.alive, Usage: m.usage, Gate: m.gate, Secrets: m.files.secrets,
 			Version: version, Log: m.log,
 		}),
 		mesosapi.Routes(mesosapi.Config{State: st, Leader: leader, Log: m.log}),
 		m.gateway.Routes(),
-		m.members(), m.upgradeRoutes(st),
+		m.members(), m.upgradeRoutes(st), m.gossipRoutes(st),
 		page(),
 	}
 }

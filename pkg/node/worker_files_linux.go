@@ -71,11 +71,11 @@ func openWorker(ctx context.Context, p *process, log *slog.Logger) (*workerFiles
 func (w *workerFiles) keysFile() string { return filepath.Join(w.dir, "gossip") }
 
 func (w *workerFiles) issue(m *masterFiles) (*link.Credentials, error) {
-	creds, err := m.secrets.CA.Issue(dcos.AgentIdentity(m.cluster(), w.id), nil, time.Now(), rand.Reader)
+	creds, err := m.secrets().CA.Issue(dcos.AgentIdentity(m.cluster(), w.id), nil, time.Now(), rand.Reader)
 	if err != nil {
 		return nil, fmt.Errorf("make the agent's certificate: %w", err)
 	}
-	if err := w.keep(m.secrets.Gossip); err != nil {
+	if err := w.keep(m.secrets().Gossip); err != nil {
 		return nil, err
 	}
 	return creds, auth.SaveCredentials(w.dir, creds)

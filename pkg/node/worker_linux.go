@@ -196,6 +196,7 @@ func (w *worker) parts() ([]part, error) {
 		}},
 		{"agent certificate", func(ctx context.Context) error { return w.files.keeper.Run(ctx, w.renew) }},
 		{"masters", w.keepMasters},
+		{"leader by gossip", w.followLeader},
 		{"agent", w.run},
 	}, nil
 }
@@ -271,6 +272,35 @@ func (w *worker) renew(ctx context.Context) (*link.Credentials, error) {
 		last = err
 	}
 	return nil, fmt.Errorf("renew the certificate: %w", last)
+}
+
+// fetchKeys asks masters for the gossip keys, and keeps them for the next start.
+func (w *worker) fetchKeys(ctx context.Context) ([][]byte, uint64, error) {
+	last := fmt.Errorf("%w: no master is known", dcos.ErrUnavailable)
+	masters := w.knownMasters()
+	for i := range masters {
+		addr := masters[(i+int(w.turn.Load()))%len(masters)] // not all agents ask the first
+		keys, serial, err := auth.GossipKeys(ctx, addr, w.files.keeper.Credentials())
+		if err == nil {
+			return keys, serial, w.files.keep(keys)
+		}
+		last = err
+	}
+	return nil, 0, last
+}
+
+// followLeader lets the agent know when gossip tells of a new leader, so that
+// it need not find out by its own silence.
+func (w *worker) followLeader(ctx context.Context) error {
+	var last dcos.Term
+	for members := range w.gossip.Changes(ctx) {
+		if l, ok := membership.Leader(members); ok && l.Leads > last && l.Peer != "" {
+			last = l.Leads
+			w.agent.Leads(l.Leads, l.Peer)
+		}
+	}
+	<-ctx.Done()
+	return nil
 }
 
 // runtimeOf gives the container runtime the form that the agent asks for.

@@ -111,3 +111,36 @@ func (x *txn) holdMaster(c HoldMaster) error {
 	put(x, TableMasters, &x.t.masters, masterKey(m.ID), &m)
 	return nil
 }
+
+// The limits of a row with gossip keys.
+const (
+	maxSealed     = 4096
+	maxGossipKeys = 8
+)
+
+func (x *txn) putGossip(c PutGossip) error {
+	info, ring := x.t.cluster, c.Ring
+	var serial uint64
+	if info.Gossip != nil {
+		serial = info.Gossip.Serial
+	}
+	switch {
+	case info.ID == "":
+		return fmt.Errorf("%w: there is no cluster yet", dcos.ErrConflict)
+	case ring.Serial != serial+1:
+		return fmt.Errorf("%w: the gossip keys have changed meanwhile: number %d is next, got %d", dcos.ErrConflict, serial+1, ring.Serial)
+	case ring.Step > dcos.GossipUse:
+		return fmt.Errorf("%w: step %d of a change of the gossip key is not known", dcos.ErrInvalid, ring.Step)
+	case len(ring.Sealed) == 0 || len(ring.Sealed) > maxSealed || len(ring.Keys) == 0 || len(ring.Keys) > maxGossipKeys:
+		return fmt.Errorf("%w: %d gossip keys in %d bytes, at most %d in %d", dcos.ErrInvalid, len(ring.Keys), len(ring.Sealed), maxGossipKeys, maxSealed)
+	}
+	for _, k := range ring.Keys {
+		if k == "" || len(k) > maxName {
+			return fmt.Errorf("%w: fingerprint of a gossip key of %d bytes", dcos.ErrInvalid, len(k))
+		}
+	}
+	ring.At = x.t.time
+	info.Gossip = &ring
+	x.setCluster(info)
+	return nil
+}

@@ -62,6 +62,7 @@ var registry = []commandSpec{
 	specOf[StartMaster](50, "start-master").since(2),
 	specOf[HoldMaster](51, "hold-master").since(2),
 	{number: allNumber, name: "all", level: 1, kind: reflect.TypeFor[All]()},
+	specOf[PutGossip](40, "put-gossip").since(2),
 	specOf[DrainNode](41, "drain-node").since(2),
 	specOf[ActivateNode](42, "activate-node").since(2),
 	specOf[RetireNode](43, "retire-node").since(2),

@@ -47,6 +47,12 @@ type (
 		Hold bool          `cbor:"2,keyasint,omitempty"`
 	}
 
+	// PutGossip takes one step of a change of the gossip key. Its serial must
+	// be the next one, so that of two leaders only one goes on.
+	PutGossip struct {
+		Ring dcos.GossipRing `cbor:"1,keyasint"`
+	}
+
 	// PutNode registers a node or takes over what it says of itself when its
 	// session opens: it becomes active. A new Boot nonce loses all tasks that
 	// ran under the old one (dcos.ReasonReboot).
@@ -290,6 +296,7 @@ func (PutMaster) isCommand()         {}
 func (RemoveMaster) isCommand()      {}
 func (StartMaster) isCommand()       {}
 func (HoldMaster) isCommand()        {}
+func (PutGossip) isCommand()         {}
 func (PutNode) isCommand()           {}
 func (SetNodeState) isCommand()      {}
 func (RemoveNode) isCommand()        {}

@@ -28,7 +28,7 @@ func TestNumbersOfCommandsNeverChange(t *testing.T) {
 		"25 put-token PutToken", "26 remove-token RemoveToken", "28 put-role PutRole",
 		"29 remove-role RemoveRole", "30 put-quota PutQuota", "31 reserve Reserve", "32 unreserve Unreserve", "33 create-volume CreateVolume",
 		"34 resize-volume ResizeVolume", "35 destroy-volume DestroyVolume",
-		"50 start-master StartMaster", "51 hold-master HoldMaster", "27 all All",
+		"50 start-master StartMaster", "51 hold-master HoldMaster", "27 all All", "40 put-gossip PutGossip",
 		"41 drain-node DrainNode", "42 activate-node ActivateNode", "43 retire-node RetireNode", "44 readmit-node ReadmitNode",
 	}
 	got := make([]string, len(registry))

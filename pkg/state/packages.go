@@ -48,6 +48,8 @@ func subjectOf(c Command) string {
 		return listed(c.Tasks)
 	case RetryTasks:
 		return listed(c.Tasks)
+	case PutGossip:
+		return c.Ring.Step.String()
 	case PutNode:
 		return string(c.Node.ID)
 	case SetNodeState:

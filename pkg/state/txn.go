@@ -110,6 +110,8 @@ func (x *txn) simple(c Command) error {
 		return x.startMaster(c)
 	case HoldMaster:
 		return x.holdMaster(c)
+	case PutGossip:
+		return x.putGossip(c)
 	case PutNode:
 		return x.putNode(c)
 	case SetNodeState:
