@@ -45,7 +45,7 @@ sim: build ## the simulator over SEEDS seeds, with the planted bugs
 	bin/dcos sim --seeds $(SEEDS) --minutes 10 --mutants
 
 short: ## the integration tests that CI runs
-	@$(MAKE) integration RUN='^TestSpine'
+	@$(MAKE) integration RUN='^Test(Spine|Core)'
 
 integration: build ## black-box tests of bin/dcos: make integration RUN='^TestX' (needs root)
 	@.ci/need test browser
