@@ -266,15 +266,6 @@ func (m *master) Leads() bool {
 	return l.Ready && l.Leader == m.files.id
 }
 
-// Forward implements api.Leader.
-func (m *master) Forward(w http.ResponseWriter, r *http.Request) error {
-	l, _ := m.raft.Leadership()
-	if l.Leader == 0 || l.Leader == m.files.id {
-		return dcos.NotLeader{}
-	}
-	return m.masterPeer(l.Leader).Pass(w, r)
-}
-
 func (m *master) masterPeer(id dcos.MasterID) *api.Peer {
 	return m.peerFor(dcos.MasterIdentity("", id).ID, func(ctx context.Context) (net.Conn, error) {
 		return m.dialMaster(ctx, id, link.ProtoAPI)
