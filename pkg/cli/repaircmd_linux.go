@@ -82,7 +82,7 @@ func masterWipe(e *Env) *cobra.Command {
 }
 
 func masterRecover(e *Env) *cobra.Command {
-	var yes *bool
+	var yes, dry *bool
 	c := stoppedCommand(e, "recover", "Make this machine's master the only one of its cluster, after a majority was lost for good",
 		"Everything in this master's log counts as decided; what only the lost masters had is gone. Of the masters\n"+
 			"that are left, recover the one with the highest index. Every other one must be wiped (`dcos master wipe`)\n"+
@@ -103,6 +103,9 @@ func masterRecover(e *Env) *cobra.Command {
 				}
 			}
 			fmt.Fprintf(e.Err, "it becomes the only master; removed: %s\n", strings.Join(lost, ", "))
+			if *dry {
+				return nil
+			}
 			if !*yes {
 				if err := confirm(e, "What only the removed masters had is lost, and they must never start with their old data again.", "recover"); err != nil {
 					return err
@@ -115,6 +118,7 @@ func masterRecover(e *Env) *cobra.Command {
 			return err
 		})
 	yes = yesFlag(c)
+	dry = c.Flags().Bool("dry-run", false, "only say what this master holds and what would be done")
 	return c
 }
 
