@@ -346,6 +346,7 @@ func acceptable(m *pb.Message, snapshot bool) bool {
 
 // peerLost reacts to a broken connection: the process behind it may be dead.
 func (c *Core) peerLost(id uint64) {
+	delete(c.heard, id)
 	if c.leads {
 		c.raw.ReportUnreachable(id)
 		return

@@ -122,10 +122,11 @@ func (c *Core) keepsQuorum(id uint64, kind change) error {
 	return nil
 }
 
-// answers says that a member was heard within an election timeout.
+// answers says that a member was heard a moment ago, and that no connection to
+// it has broken since. A leader hears each member at every tick.
 func (c *Core) answers(id uint64) bool {
 	at, ok := c.heard[id]
-	return id == uint64(c.cfg.ID) || ok && c.ticks-at <= electionTicks
+	return id == uint64(c.cfg.ID) || ok && c.ticks-at <= electionTicks/2
 }
 
 func notMember(ok bool, id uint64) error {
@@ -250,7 +251,7 @@ type Status struct {
 	Low      bool // its disk is below the reserve
 	Voters   []dcos.MasterID
 	Learners []dcos.MasterID
-	Answer   []dcos.MasterID // members that were heard within an election timeout, itself among them
+	Answer   []dcos.MasterID // members that were heard a moment ago, itself among them
 }
 
 // Status may be called between two Steps.

@@ -188,13 +188,21 @@ func (p *peer) run(ctx context.Context, h Handler) {
 			backoff = min(2*backoff, maxBackoff)
 			continue
 		}
-		backoff = minBackoff
+		from := time.Now()
 		p.talk(ctx, c)
-		if ctx.Err() == nil {
-			p.l.logger().Info("connection to master lost", "master", fmt.Sprintf("%x", uint64(p.id)))
-			h.Lost(p.id)
-			p.stir() // the queue may hold more
+		if ctx.Err() != nil {
+			return
 		}
+		p.l.logger().Info("connection to master lost", "master", fmt.Sprintf("%x", uint64(p.id)))
+		h.Lost(p.id)
+		p.stir() // the queue may hold more
+		if time.Since(from) > maxBackoff {
+			backoff = minBackoff
+			continue
+		}
+		// One that takes connections and ends them is on its way out.
+		pause(ctx, backoff)
+		backoff = min(2*backoff, maxBackoff)
 	}
 }
 

@@ -142,7 +142,7 @@ func TestChangeThatLosesTheMajorityIsRefused(t *testing.T) {
 	w.settled()
 	dead, alive := w.ms[l.id%3+1], w.ms[(l.id+1)%3+1]
 	dead.crash()
-	w.run(2 * time.Second)
+	l.step(PeerLost{ID: dead.id}) // known at once, not after an election timeout
 	for _, e := range []func(Ticket) Event{
 		func(k Ticket) Event { return Remove{k, alive.id} },
 		func(k Ticket) Event { return Demote{k, alive.id} },

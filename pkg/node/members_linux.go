@@ -232,25 +232,10 @@ func (m *master) keepMembers(ctx context.Context) error {
 const fewestVoters = 3
 
 // removeDead removes one master that neither raft nor gossip has heard of for
-// the configured time. It leaves alone what would bring the voters below
-// fewestVoters, or while another voter does not answer.
+// the configured time.
 func (m *master) removeDead(ctx context.Context, stats consensus.Stats, now time.Time) error {
-	limit := time.Duration(m.c.DeadMasterMinutes) * time.Minute
-	id := m.longestDead(stats, now)
-	if limit == 0 || id == 0 || now.Sub(m.dead[id]) < limit {
-		return nil
-	}
-	left := 0
-	for _, v := range stats.Voters {
-		switch {
-		case v == id:
-		case slices.Contains(stats.Answer, v):
-			left++
-		default:
-			return nil // more than one is gone: that is for a person to judge
-		}
-	}
-	if left < fewestVoters && slices.Contains(stats.Voters, id) {
+	id := deadMaster(stats.Status, m.dead, m.alive, now, time.Duration(m.c.DeadMasterMinutes)*time.Minute)
+	if id == 0 {
 		return nil
 	}
 	m.log.Warn("a master has not answered for long and is removed", "master", hex(id), "for", now.Sub(m.dead[id]).Round(time.Second))
@@ -258,20 +243,40 @@ func (m *master) removeDead(ctx context.Context, stats consensus.Stats, now time
 	return m.takeAway(ctx, id)
 }
 
-// longestDead keeps since when members are dead, as this leader has seen it.
-func (m *master) longestDead(stats consensus.Stats, now time.Time) dcos.MasterID {
+// deadMaster keeps in dead since when members do not answer, as this leader has
+// seen it, and gives the one that has been dead longest once that is longer
+// than the limit; 0 for none. It leaves alone what would bring the voters below
+// fewestVoters, and everything while another voter does not answer: that is for
+// a person to judge.
+func deadMaster(s consensus.Status, dead map[dcos.MasterID]time.Time, alive func(dcos.MasterID) bool, now time.Time, limit time.Duration) dcos.MasterID {
 	var longest dcos.MasterID
-	for _, id := range slices.Concat(stats.Voters, stats.Learners) {
-		if slices.Contains(stats.Answer, id) || m.alive(id) {
-			delete(m.dead, id)
+	for _, id := range slices.Concat(s.Voters, s.Learners) {
+		if slices.Contains(s.Answer, id) || alive(id) {
+			delete(dead, id)
 			continue
 		}
-		if _, ok := m.dead[id]; !ok {
-			m.dead[id] = now
+		if _, ok := dead[id]; !ok {
+			dead[id] = now
 		}
-		if longest == 0 || m.dead[id].Before(m.dead[longest]) {
+		if longest == 0 || dead[id].Before(dead[longest]) {
 			longest = id
 		}
+	}
+	if limit == 0 || longest == 0 || now.Sub(dead[longest]) < limit {
+		return 0
+	}
+	left := 0
+	for _, v := range s.Voters {
+		switch {
+		case v == longest:
+		case slices.Contains(s.Answer, v):
+			left++
+		default:
+			return 0
+		}
+	}
+	if left < fewestVoters && slices.Contains(s.Voters, longest) {
+		return 0
 	}
 	return longest
 }
