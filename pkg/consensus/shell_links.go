@@ -173,7 +173,7 @@ func (p *peer) take() (queue [][]byte, low bool) {
 // run connects when there is something to say, and says it. What gathers while
 // the member cannot be reached is dropped.
 func (p *peer) run(ctx context.Context, h Handler) {
-	backoff := minBackoff
+	backoff, short := minBackoff, false
 	for ctx.Err() == nil {
 		select {
 		case <-ctx.Done():
@@ -190,19 +190,22 @@ func (p *peer) run(ctx context.Context, h Handler) {
 		}
 		from := time.Now()
 		p.talk(ctx, c)
+		lived := time.Since(from)
 		if ctx.Err() != nil {
 			return
 		}
 		p.l.logger().Info("connection to master lost", "master", fmt.Sprintf("%x", uint64(p.id)))
 		h.Lost(p.id)
 		p.stir() // the queue may hold more
-		if time.Since(from) > maxBackoff {
-			backoff = minBackoff
-			continue
+		// One that takes connections and ends them is on its way out: the first
+		// time it may be a restart, then there is a pause.
+		if short {
+			pause(ctx, backoff)
+			backoff = min(2*backoff, maxBackoff)
 		}
-		// One that takes connections and ends them is on its way out.
-		pause(ctx, backoff)
-		backoff = min(2*backoff, maxBackoff)
+		if short = lived < maxBackoff; !short {
+			backoff = minBackoff
+		}
 	}
 }
 
