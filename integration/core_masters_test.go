@@ -97,7 +97,10 @@ func TestCoreMastersJoinLeavePromoteDemote(t *testing.T) {
 	c.mustBeWhole(t)
 	// One that lives leaves; its process ends and does not come back as a member.
 	gone := c.mustLeader(t)
-	c.mustDcos(t, "master", "leave", gone.IP())
+	eventually(t, 30*time.Second, "the leader leaves", func() error {
+		_, err := c.dcos(t, "master", "leave", gone.IP()) // refused until the others have heard of the one that is back
+		return err
+	})
 	failed(t, gone, "was removed from the cluster")
 	var left []*hosts.Host
 	for _, h := range c.masters {

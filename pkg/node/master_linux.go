@@ -164,8 +164,7 @@ func (m *master) handOver() {
 		m.log.Warn("leadership was not handed over", "err", err)
 		return
 	}
-	l, _ := m.raft.Leadership()
-	m.log.Info("leadership handed over", "to", hex(l.Leader), "took", time.Since(from))
+	m.log.Info("leadership handed over", "took", time.Since(from))
 }
 
 func (m *master) dialRaft(ctx context.Context, to dcos.MasterID) (net.Conn, error) {
