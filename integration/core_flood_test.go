@@ -101,7 +101,7 @@ func sizeOf(h *hosts.Host) (size, error) {
 // they let go of what they took.
 func (c *cluster) attack(t *testing.T, do func(ctx context.Context)) {
 	t.Helper()
-	c.mustBeWhole(t)
+	c.mustServe(t)
 	quiet := c.calm(t)
 	before := map[*hosts.Host]size{}
 	for _, h := range c.masters {
@@ -150,7 +150,28 @@ func (c *cluster) attack(t *testing.T, do func(ctx context.Context)) {
 		}
 		return nil
 	})
-	c.mustBeWhole(t)
+	c.mustServe(t)
+}
+
+// mustServe waits until all masters vote and all agents of the cluster take
+// work, whatever a stranger's machine does.
+func (c *cluster) mustServe(t *testing.T) {
+	t.Helper()
+	eventually(t, time.Minute, "all masters and agents serve", func() error {
+		s, err := c.status(t.Context())
+		if err != nil {
+			return err
+		}
+		for _, m := range s.Masters {
+			if !m.Voter || !m.Alive {
+				return fmt.Errorf("master %s: %+v", m.Name, m)
+			}
+		}
+		if s.Nodes["active"] < len(c.agents) || s.Leader == "" {
+			return fmt.Errorf("nodes are %v, %q leads", s.Nodes, s.Leader)
+		}
+		return nil
+	})
 }
 
 // answers makes an ordinary write and a read, as a user does during an attack.
