@@ -55,8 +55,17 @@ func (r *rig) apply(cmds ...state.Command) state.Result {
 			r.t.Fatalf("apply: %v", err)
 		}
 	}
-	r.step(Changed{View: commit.View, Changes: commit.Changes})
+	r.changed(commit)
 	return res
+}
+
+// changed tells the core of a commit as the feed does: not of one that changed
+// nothing.
+func (r *rig) changed(commit state.Commit) {
+	r.t.Helper()
+	if len(commit.Changes) > 0 {
+		r.step(Changed{View: commit.View, Changes: commit.Changes})
+	}
 }
 
 func (r *rig) commit(cmds ...state.Command) (state.Result, state.Commit) {
@@ -94,7 +103,7 @@ func (r *rig) settle() {
 	for _, p := range held {
 		res, commit := r.commit(p.Commands...)
 		r.step(Done{ID: p.ID, Result: res})
-		r.step(Changed{View: commit.View, Changes: commit.Changes})
+		r.changed(commit)
 	}
 }
 
@@ -647,6 +656,44 @@ func TestRefusedNodeIsNotWelcomedForItsForgottenTasks(t *testing.T) {
 	if len(sent[wire.Welcome](r, 2)) != 0 || len(sent[wire.Refused](r, 2)) != 1 {
 		t.Errorf("effects %v, want a refusal", r.out)
 	}
+}
+
+func TestRefusedHelloKeepsNoOtherWaiting(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.open(1, hello("n"))
+	r.wantNode("n", dcos.NodeActive)
+	bad := hello("n")
+	bad.Node.Total.CPUs = -1
+	r.open(2, bad)
+	if len(sent[wire.Refused](r, 2)) != 1 {
+		t.Fatalf("effects %v, want a refusal", r.out)
+	}
+	r.wantNode("n", dcos.NodeSuspect) // it has no session any more
+	r.open(3, hello("n"))
+	if len(sent[wire.Welcome](r, 3)) != 1 {
+		t.Fatalf("effects %v, want a welcome", r.out)
+	}
+	r.wantNode("n", dcos.NodeActive)
+}
+
+func TestCommandThatChangesNothingIsNotWaitedForLong(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.open(1, hello("n"))
+	r.hold = true
+	r.step(Closed{Sess: 1})
+	// Somebody else was faster: what this core proposes changes nothing, and
+	// the feed has brought what did already.
+	r.apply(state.SetNodeState{Node: "n", Boot: "b1", State: dcos.NodeSuspect, Why: "x"})
+	r.settle()
+	r.hold = false
+	r.open(2, hello("n"))
+	r.later(recheck)
+	if len(sent[wire.Welcome](r, 2)) != 1 {
+		t.Fatalf("effects %v, want a welcome", r.out)
+	}
+	r.wantNode("n", dcos.NodeActive)
 }
 
 func TestNodesThatAreLostAreForgotten(t *testing.T) {

@@ -222,9 +222,7 @@ func (c *Core) judge(now time.Time, n *node, alive bool) {
 func (c *Core) tick(now time.Time, n *node) {
 	if due(n.lookAt, now) {
 		n.lookAt = time.Time{}
-		if c.view.Index() < n.settled {
-			n.lookAt = now.Add(retryAfter)
-		}
+		c.unsettle(n)
 	}
 	if due(n.recheckAt, now) {
 		n.recheckAt = time.Time{}
@@ -253,6 +251,18 @@ func (c *Core) tick(now time.Time, n *node) {
 		}
 	}
 	c.reconcile(now, n)
+}
+
+// unsettle ends the wait for a change that does not come: a command that found
+// everything as it wants it makes none. What is asked for twice changes nothing.
+func (c *Core) unsettle(n *node) {
+	if c.view.Index() >= n.settled {
+		return
+	}
+	n.settled = 0
+	if s := n.sess; s != nil && !s.open {
+		s.from = 0
+	}
 }
 
 func due(at, now time.Time) bool { return !at.IsZero() && !at.After(now) }

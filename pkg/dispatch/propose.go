@@ -63,13 +63,15 @@ func (c *Core) onDone(now time.Time, ev Done) {
 		if p.kind == partEnter || p.kind == partState {
 			n.control = false
 		}
-		n.settled = max(n.settled, ev.Result.Index)
+		if err == nil {
+			n.settled = max(n.settled, ev.Result.Index)
+		}
 		if c.view.Index() < n.settled {
-			n.lookAt = now.Add(retryAfter) // in case that no change of it comes
+			n.lookAt = now.Add(recheck) // in case that no change of it comes
 		}
 		switch {
 		case errors.Is(err, dcos.ErrInvalid) && p.kind == partEnter:
-			c.enterRefused(n, p, err)
+			c.enterRefused(now, n, p, err)
 		case ev.Err != nil:
 			n.recheckAt = now.Add(retryAfter)
 		case err != nil:
@@ -90,11 +92,13 @@ func (c *Core) entered(n *node, p part, at dcos.Index) {
 	}
 }
 
-// enterRefused ends a session whose node the state can never take.
-func (c *Core) enterRefused(n *node, p part, err error) {
+// enterRefused ends a session whose node the state can never take. A row that
+// an earlier session left does not stay as if the agent were there.
+func (c *Core) enterRefused(now time.Time, n *node, p part, err error) {
 	if s := n.sess; s != nil && s.id == p.sess {
 		c.refuse(s.id, n.id, err.Error(), retryNever)
 		c.forget(n)
+		c.goAbsent(now, n, "its agent was refused")
 	}
 }
 
