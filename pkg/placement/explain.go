@@ -232,11 +232,11 @@ func (s *search) obstacles(out []obstacle, slot int32) []obstacle {
 	if s.ports.total > 0 && !s.ports.fits(&s.x.ports[slot]) {
 		out = append(out, obstacle{FilterPorts, -1})
 	}
-	switch st := s.x.status[slot]; {
-	case st&statusDrained != 0:
-		out = append(out, obstacle{FilterDrained, -1})
-	case st&statusActive == 0:
+	if s.x.status[slot]&statusAway != 0 {
 		out = append(out, obstacle{FilterInactive, -1})
+	}
+	if s.x.status[slot]&statusDrained != 0 {
+		out = append(out, obstacle{FilterDrained, -1})
 	}
 	if s.image && s.x.status[slot]&statusImages == 0 {
 		out = append(out, obstacle{FilterImages, -1})

@@ -68,7 +68,8 @@ const (
 	statusActive  status = 1 << iota // takes new tasks
 	statusImages                     // runs images
 	statusKnown                      // not lost: its values count as seen
-	statusDrained                    // would take new tasks if it were not drained
+	statusAway                       // takes none because it is not active
+	statusDrained                    // takes none because it is drained
 )
 
 // column is one field's values over all nodes.
@@ -206,10 +207,13 @@ func zoneName(n *dcos.Node) string { return n.Region + "\x00" + n.Zone }
 
 func statusOf(n *dcos.Node) status {
 	var st status
-	switch {
-	case n.Takes():
+	if n.Takes() {
 		st |= statusActive
-	case n.State == dcos.NodeActive:
+	}
+	if n.State != dcos.NodeActive {
+		st |= statusAway
+	}
+	if n.Drain != nil {
 		st |= statusDrained
 	}
 	if n.State != dcos.NodeLost {

@@ -203,19 +203,25 @@ func (s *search) climb() (int32, bool) {
 			continue
 		}
 		zone := s.zoneCost(k.zone)
-		first := true
-		var least int64
-		from, _ := x.find(rungs, kind, s.need.at(kind), -1)
-		for _, slot := range rungs[from:] {
-			cost := zone + x.classes[k.class].leftover(kind, &x.free[slot], &s.need)
-			if !first && cost > least || best.slot >= 0 && cost > best.cost {
-				break // so are all that follow
+		found, last := false, int64(-1)
+		var cost, least int64
+		for i, _ := x.find(rungs, kind, s.need.at(kind), -1); i < len(rungs); i++ {
+			slot := rungs[i]
+			if free := x.free[slot].at(kind); free != last {
+				last = free
+				cost = zone + x.classes[k.class].leftover(kind, &x.free[slot], &s.need)
+				if found && cost > least || best.slot >= 0 && cost > best.cost {
+					break // so are all that follow
+				}
 			}
 			if s.onHost[slot] > 0 || !s.hasRoom(slot) || !s.fixedAllow(slot) || !s.countAllow(slot) {
 				continue
 			}
-			first, least = false, cost
+			found, least = true, cost
 			offer(slot, cost)
+			// Those with as much free come later in order: pass them over.
+			beyond, _ := x.find(rungs[i:], kind, last+1, -1)
+			i += beyond - 1
 		}
 	}
 	return best.slot, best.slot >= 0
