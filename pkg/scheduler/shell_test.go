@@ -286,3 +286,35 @@ func TestSchedulerTriesAgainWhenABatchCameToNothingOnAQuietCluster(t *testing.T)
 		})
 	})
 }
+
+// over is a Leadership whose terms are over when they are given, and that does
+// not look at the context of who waits.
+type over struct {
+	*cluster
+	asked int
+}
+
+func (o *over) Lead(context.Context) (context.Context, error) {
+	o.asked++
+	term, end := context.WithCancel(context.Background())
+	end()
+	return term, nil
+}
+
+// A scheduler that was given terms without end used to take a whole processor.
+func TestSchedulerDoesNotSpinOverTermsThatAreOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := &over{cluster: newCluster()}
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- scheduler.NewScheduler(o, o, o, slog.New(slog.DiscardHandler)).Run(ctx) }()
+		pass(time.Second)
+		stop()
+		if err := <-done; err != nil {
+			t.Errorf("Run ended with %v", err)
+		}
+		if o.asked > 20 {
+			t.Errorf("it asked to lead %d times within a second", o.asked)
+		}
+	})
+}
