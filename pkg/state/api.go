@@ -114,6 +114,11 @@ type Change struct {
 	Key   string
 	Old   any
 	New   any
+	// Cause is the name of the command that did it, "expire" for what was
+	// forgotten because of its age; Principal is who gave the command, "" for
+	// the system itself.
+	Cause     string
+	Principal string
 }
 
 // Commit is all changes of one log entry.

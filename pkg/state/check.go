@@ -154,6 +154,9 @@ func (c *checker) task(k *dcos.Task) {
 		if got, ok := c.t.ended.Get(k); !ok || got != k {
 			c.fail("task %s: not in the index of ended tasks", k.ID)
 		}
+		if got, ok := c.t.byEnd.Get(k); !ok || got != k {
+			c.fail("task %s: not in the index by age", k.ID)
+		}
 		return
 	}
 	c.current++
@@ -201,6 +204,7 @@ func (c *checker) attempts() {
 		return true
 	})
 	c.expect(c.t.ended.Len() == c.history, "%d ended tasks in the index, %d in the table", c.t.ended.Len(), c.history)
+	c.expect(c.t.byEnd.Len() == c.history, "%d ended tasks in the index by age, %d in the table", c.t.byEnd.Len(), c.history)
 	c.expect(c.t.instances.Len() == c.current, "%d instances in the index, %d in the table", c.t.instances.Len(), c.current)
 	c.expect(c.t.byNode.Len() == c.live, "%d live tasks in the index, %d in the table", c.t.byNode.Len(), c.live)
 	c.expect(equalCounts(&c.t.waiting, c.waiting), "waiting tasks are %v, counted %v", c.waiting, mapOf(&c.t.waiting))

@@ -184,7 +184,9 @@ func (s *Store) apply(index dcos.Index, entry []byte) (Commit, []Result, error) 
 			return Commit{}, nil, fmt.Errorf("apply entry %d: %w", index, x.stop)
 		}
 	}
+	x.cause, x.principal = causeExpire, ""
 	x.expire(before)
+	x.expireEnded()
 	s.t, s.view, s.buf = x.t, x.t.copy(), x.buf[:0]
 	c := Commit{Index: index, Time: s.t.time, Changes: x.changes, View: View{s.view}}
 	if len(proposals) == 1 {
@@ -214,6 +216,7 @@ func (x *txn) propose(p decodedProposal) Result {
 	x.principal = p.principal
 	r.Items = make([]Item, 0, len(p.commands))
 	for _, c := range p.commands {
+		x.cause = nameOf(c)
 		item := x.do(c)
 		if item.Err == nil {
 			x.record(c)

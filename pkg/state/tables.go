@@ -66,6 +66,7 @@ type tables struct {
 
 	instances  *btree.BTreeG[*dcos.Task] // newest of each wanted instance, by app and ordinal
 	ended      *btree.BTreeG[*dcos.Task] // over and done with, by app, newest first
+	byEnd      *btree.BTreeG[*dcos.Task] // the same, over all apps, oldest first
 	byNode     *btree.BTreeG[*dcos.Task] // live, by node and id
 	waiting    btree.Map[dcos.AppID, int]
 	ledger     btree.Map[dcos.NodeID, *holding]
@@ -90,6 +91,7 @@ func newTables() *tables {
 		versions:  newTree(lessVersion),
 		instances: newTree(lessInstance),
 		ended:     newTree(lessEnded),
+		byEnd:     newTree(lessEnd),
 		byNode:    newTree(lessOnNode),
 		resByNode: newTree(lessReservation),
 		volumesOf: newTree(lessVolume),
@@ -116,6 +118,13 @@ func lessInstance(a, b *dcos.Task) bool {
 func lessEnded(a, b *dcos.Task) bool {
 	if c := cmp.Or(cmp.Compare(a.App, b.App), cmp.Compare(b.EndedAt, a.EndedAt)); c != 0 {
 		return c < 0
+	}
+	return a.ID < b.ID
+}
+
+func lessEnd(a, b *dcos.Task) bool {
+	if a.EndedAt != b.EndedAt {
+		return a.EndedAt < b.EndedAt
 	}
 	return a.ID < b.ID
 }
@@ -147,6 +156,7 @@ func (t *tables) copy() *tables {
 	c.resByNode, c.volumesOf = t.resByNode.Copy(), t.volumesOf.Copy()
 	c.proposers, c.done, c.parts = t.proposers.copy(), t.done.copy(), t.parts.copy()
 	c.versions, c.instances, c.ended, c.byNode = t.versions.Copy(), t.instances.Copy(), t.ended.Copy(), t.byNode.Copy()
+	c.byEnd = t.byEnd.Copy()
 	c.waiting, c.ledger, c.shrunk = *t.waiting.Copy(), *t.ledger.Copy(), *t.shrunk.Copy()
 	c.servicePts, c.deployOf = *t.servicePts.Copy(), *t.deployOf.Copy()
 	return &c

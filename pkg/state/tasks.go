@@ -3,6 +3,7 @@ package state
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/dcos-go/dcos/pkg/dcos"
 	"github.com/dcos-go/dcos/pkg/resource"
@@ -14,6 +15,13 @@ const (
 	// maxEnded is how many ended tasks are kept per app, besides the newest
 	// one that failed.
 	maxEnded = 10
+	// MaxEndedAge is how long (in command time) an ended task is kept, from
+	// feature level 2 on; maxExpired bounds how many are forgotten per entry.
+	MaxEndedAge = 7 * 24 * time.Hour
+	maxExpired  = 64
+
+	// causeExpire is why a row is gone that no command took away.
+	causeExpire = "expire"
 )
 
 // history says that a task is only kept to be looked at.
@@ -44,6 +52,7 @@ func (t *tables) reindex(before, after *dcos.Task) {
 	}
 	if history(after) {
 		t.ended.Set(after)
+		t.byEnd.Set(after)
 	} else {
 		t.instances.SetHint(after, &t.hints.instances)
 	}
@@ -64,6 +73,7 @@ func (t *tables) unindex(before, after *dcos.Task) {
 	switch {
 	case history(before):
 		t.ended.Delete(before)
+		t.byEnd.Delete(before)
 	case after == nil || history(after):
 		t.instances.Delete(before)
 	}
@@ -367,6 +377,22 @@ func (x *txn) trimEnded(id dcos.AppID) {
 	}
 	for _, k := range drop {
 		x.removeTask(k)
+	}
+}
+
+// expireEnded forgets ended tasks that are too old, oldest first and a few per
+// entry, so that no entry pays for all. The first release kept them for ever:
+// below level 2 they stay, since all masters must agree.
+func (x *txn) expireEnded() {
+	if x.t.level() < 2 || x.t.byEnd.Len() == 0 {
+		return
+	}
+	for range maxExpired {
+		oldest, ok := x.t.byEnd.Min()
+		if !ok || oldest.EndedAt.Add(MaxEndedAge) >= x.t.time {
+			return
+		}
+		x.removeTask(oldest)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 type txn struct {
 	t         *tables
 	principal string
+	cause     string // the command under way
 	changes   []Change
 	// removed are the apps forgotten in this entry. An app made anew in the
 	// same entry would have the same incarnation, hence the same task ids.
@@ -33,7 +34,7 @@ func (x *txn) note(name Table, key string, before, after any) {
 		x.t.sum.add(h)
 	}
 	if name < tableProposers {
-		x.changes = append(x.changes, Change{Table: name, Key: key, Old: before, New: after})
+		x.changes = append(x.changes, Change{Table: name, Key: key, Old: before, New: after, Cause: x.cause, Principal: x.principal})
 	}
 }
 
@@ -175,6 +176,7 @@ func (x *txn) all(c All) Item {
 		if _, nested := inner.(All); nested {
 			got.Err = fmt.Errorf("%w: all within all", dcos.ErrInvalid)
 		} else {
+			x.cause = nameOf(inner)
 			got = x.do(inner)
 		}
 		if err := firstError(got); err != nil {
