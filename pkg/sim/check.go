@@ -319,7 +319,8 @@ func (c *checker) started(m *machine, id dcos.TaskID) {
 	if !m.durable[id] {
 		w.fail("agent %s starts %s before that is in its checkpoint", m.addr(), id)
 	}
-	if p := c.procs[id]; p != nil {
+	// An agent whose data was removed cannot know; it has ended what there was.
+	if p := c.procs[id]; p != nil && (p.alive || !c.wiped[m.id]) {
 		w.fail("agent %s starts %s, which was started on %s before", m.addr(), id, p.on.addr())
 	}
 	if at := c.placed[id]; at.node != m.id {

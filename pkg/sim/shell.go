@@ -123,7 +123,7 @@ func Main(ctx context.Context, o Options, out io.Writer) error {
 
 // runChild runs a few seeds and prints an outcome per line.
 func runChild(ctx context.Context, o Options, out io.Writer) error {
-	debug.SetGCPercent(400)
+	debug.SetGCPercent(800)
 	enc := json.NewEncoder(out)
 	for seed := o.From; seed < o.From+o.count && ctx.Err() == nil; seed++ {
 		if err := enc.Encode(Seeded(Run{Seed: seed, Length: o.Length})); err != nil {
