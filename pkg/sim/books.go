@@ -73,8 +73,8 @@ func (c *checker) book(before, after *dcos.Task) {
 
 func (c *checker) taken(k *dcos.Task) {
 	b := &c.books
-	if n := b.nodes[k.Node]; n == nil || n.State != dcos.NodeActive {
-		c.w.fail("task %s is placed on node %s, which is not active", k.ID, k.Node)
+	if n := b.nodes[k.Node]; n == nil || !n.Takes() {
+		c.w.fail("task %s is placed on node %s, which takes none", k.ID, k.Node)
 	}
 	a := b.of(k.Node)
 	if a.tasks[k.ID] {

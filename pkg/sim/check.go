@@ -26,7 +26,8 @@ type checker struct {
 
 	placed map[dcos.TaskID]place
 	procs  map[dcos.TaskID]*proc
-	wiped  map[dcos.NodeID]bool // whose agent's data was removed once
+	fenced map[string][]dcos.TaskID // tasks under a lease, by instance
+	wiped  map[dcos.NodeID]bool     // whose agent's data was removed once
 	rest   rest
 	vitals vitals
 }
@@ -53,7 +54,7 @@ type proc struct {
 func newChecker(w *world) checker {
 	return checker{
 		w: w, leaders: map[dcos.Term]dcos.MasterID{}, entries: make([]entry, 2), terms: map[dcos.Term]dcos.Index{},
-		ackedAt: map[string]dcos.Term{}, logs: map[position]uint64{}, seed: maphash.MakeSeed(), books: newBooks(), placed: map[dcos.TaskID]place{}, procs: map[dcos.TaskID]*proc{}, wiped: map[dcos.NodeID]bool{},
+		ackedAt: map[string]dcos.Term{}, logs: map[position]uint64{}, seed: maphash.MakeSeed(), books: newBooks(), placed: map[dcos.TaskID]place{}, procs: map[dcos.TaskID]*proc{}, fenced: map[string][]dcos.TaskID{}, wiped: map[dcos.NodeID]bool{},
 	}
 }
 
@@ -314,8 +315,17 @@ func (c *checker) ended(k *dcos.Task) {
 
 // started: a process is of a task that was placed here, that the checkpoint
 // knows for sure, that never had one, and that is alone of its instance.
-func (c *checker) started(m *machine, id dcos.TaskID) {
+func (c *checker) started(m *machine, id dcos.TaskID, fenced bool) {
 	w := c.w
+	instance := dcos.InstanceOf(id)
+	for _, other := range c.fenced[instance] {
+		if p := c.procs[other]; fenced && other != id && p != nil && p.alive {
+			w.fail("agent %s starts %s while %s of the same fenced instance runs on %s", m.addr(), id, other, p.on.addr())
+		}
+	}
+	if fenced {
+		c.fenced[instance] = append(c.fenced[instance], id)
+	}
 	if !m.durable[id] {
 		w.fail("agent %s starts %s before that is in its checkpoint", m.addr(), id)
 	}

@@ -74,6 +74,10 @@ func newClient(w *world) *client {
 				a.most = min(a.most, 3)
 				a.extra = `,"constraints":[["@zone","GROUP_BY"]]`
 			}
+		case 3:
+			if w.rules.fenced {
+				a.extra = `,"fence":"lease"`
+			}
 		case 2:
 			a.extra = `,"container":{"type":"MESOS","docker":{"image":"app:1"}}`
 		}

@@ -71,14 +71,14 @@ func expected() []string {
 	for _, f := range []any{
 		consensus.Append{}, consensus.Apply{}, consensus.Install{}, consensus.Send{}, consensus.SendSnapshot{}, consensus.SaveSnapshot{},
 		consensus.CompactLog{}, consensus.ReadOK{}, consensus.Resolved{}, consensus.Lead{}, consensus.Wake{}, consensus.Stop{},
-		dispatch.Send{}, dispatch.CloseSession{}, dispatch.Propose{}, dispatch.Probe{}, dispatch.Used{}, dispatch.SetTimer{}, dispatch.Note{},
+		dispatch.Send{}, dispatch.CloseSession{}, dispatch.Propose{}, dispatch.Probe{}, dispatch.Confirm{}, dispatch.Used{}, dispatch.SetTimer{}, dispatch.Note{},
 		agent.WriteCheckpoint{}, agent.Compact{}, agent.PullImage{}, agent.CreateSandbox{}, agent.StartProcess{}, agent.Adopt{}, agent.Signal{},
-		agent.Kill{}, agent.Cleanup{}, agent.List{}, agent.RemoveSandbox{}, agent.Connect{}, agent.Disconnect{}, agent.Send{}, agent.Probe{},
+		agent.Kill{}, agent.ExtendLease{}, agent.Cleanup{}, agent.List{}, agent.RemoveSandbox{}, agent.Connect{}, agent.Disconnect{}, agent.Send{}, agent.Probe{},
 		agent.ReadUsage{}, agent.SetTimer{}, agent.Note{},
 		state.InitCluster{}, state.RaiseLevel{}, state.PutMaster{}, state.RemoveMaster{}, state.PutNode{}, state.SetNodeState{}, state.PutApp{},
 		state.RestartApp{}, state.DeleteApp{}, state.RemoveApp{}, state.AdvanceDeployment{}, state.CancelDeployment{}, state.ResetBackoff{},
 		state.AddTasks{}, state.RetryTasks{}, state.Place{}, state.StopTasks{}, state.TaskStatuses{}, state.LoseTasks{}, state.PutUser{},
-		state.PutToken{},
+		state.PutToken{}, state.DrainNode{}, state.ActivateNode{},
 	} {
 		all = append(all, nameOf(reflect.TypeOf(f)))
 	}
@@ -129,7 +129,7 @@ var events = []string{
 	"proposal repeated", "proposal answered again", "clone refused", "leader elected", "write acknowledged", "outcome unknown",
 	"master stops by its disk", "agent stops by its disk", "master's disk fails at its start", "agent's disk fails at its start",
 	"process started", "user writes", "user restarts", "user cancels", "user deletes", "user reads", "read answered", "read refused",
-	"agent killed before it acts", "master killed before it acts",
+	"drain begun", "fenced process started", "lease over", "start after its lease", "agent killed before it acts", "master killed before it acts",
 }
 
 // stateNames tell apart what users see as one state.

@@ -36,7 +36,7 @@ var allFaults = slices.Concat(masterFaults, diskFaults, memberFaults, networkFau
 // there were enough kinds.
 func (w *world) faults() {
 	w.after(w.rng.between(0, 2*w.rules.every), "fault", 0, func() {
-		if w.now > w.length-calmFor-longest {
+		if w.now > w.length-w.rules.calm-longest {
 			return
 		}
 		f := w.rules.faults[w.rng.below(len(w.rules.faults))]
@@ -124,6 +124,9 @@ func (w *world) calmDown() {
 	}
 	for _, m := range w.machines {
 		m.stall, m.killIn = 0, 0
+		if w.drained[m.id] {
+			w.client.insist(state.ActivateNode{Node: m.id}, func() {}, func() {})
+		}
 		m.fs.CrashAfter(never)
 		m.fs.SetCapacity(0)
 		for _, op := range []journaltest.Op{journaltest.OpSync, journaltest.OpWrite, journaltest.OpRead} {

@@ -65,7 +65,7 @@ var diskFaults = []fault{
 		return true
 	}},
 	{"disk hangs", func(w *world) bool {
-		if !w.rng.one(4) || w.now+90*time.Second > w.length-calmFor {
+		if !w.rng.one(4) || w.now+90*time.Second > w.length-w.rules.calm {
 			return false
 		}
 		m := w.aMaster()

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/dcos-go/dcos/pkg/dcos"
+	"github.com/dcos-go/dcos/pkg/state"
 )
 
 // machineFaults befall agents and their machines.
@@ -79,6 +80,27 @@ var machineFaults = []fault{
 		m.paused = w.now + w.rng.pick(w.rng.between(100*time.Millisecond, 3*time.Second), 15*time.Second, 20*time.Second)
 		w.note("agent %s is paused", m.addr())
 		return m.up
+	}},
+	{"node drained", func(w *world) bool {
+		m := w.aMachine()
+		if len(w.drained) >= len(w.machines)-2 && !w.drained[m.id] {
+			return false
+		}
+		w.drained[m.id] = true
+		c := state.DrainNode{Node: m.id, Why: "maintenance"}
+		if w.rng.one(2) {
+			c.Deadline = dcos.TimeOf(w.time().Add(w.rng.between(time.Second, 20*time.Second)))
+		}
+		w.client.send(c, func(i state.Item, err error) {
+			if err == nil && i.Err == nil {
+				w.note("node %s is being drained", m.addr())
+				w.count("drain begun")
+			}
+		})
+		w.after(w.rng.between(time.Second, longest), "drain ends", m.host, func() {
+			w.client.send(state.ActivateNode{Node: m.id}, func(state.Item, error) {})
+		})
+		return true
 	}},
 	{"machine started anew", func(w *world) bool {
 		m := w.aMachine()

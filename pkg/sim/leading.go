@@ -154,6 +154,11 @@ func (m *master) dispatch(e dispatch.Event) {
 			m.propose(state.Origin{}, f.Commands, func(r state.Result, err error) {
 				m.dispatch(dispatch.Done{ID: f.ID, Result: r, Err: err})
 			})
+		case dispatch.Confirm:
+			m.read(func(_ state.View, err error) {
+				ok := err == nil && l.leads && m.lead.Term == f.Term && m.lead.Leader == m.id
+				m.dispatch(dispatch.Confirmed{ID: f.ID, OK: ok})
+			})
 		case dispatch.Probe:
 			m.probe(f)
 		case dispatch.SetTimer:

@@ -66,7 +66,7 @@ func (m *machine) addr() string {
 
 func (m *machine) config() agent.Config {
 	return agent.Config{
-		Cluster: cluster, Seed: uint64(m.number), KeepPerApp: 3, KeepFor: 5 * time.Minute,
+		Cluster: cluster, Seed: uint64(m.number), KeepPerApp: 3, KeepFor: 5 * time.Minute, Fences: true, Lease: m.leased(),
 		Node: dcos.Node{
 			ID: m.id, Hostname: m.addr(), Addr: m.addr(), IP: fmt.Sprintf("10.0.0.%d", m.number+1), Boot: fmt.Sprintf("boot-%s-%d", m.addr(), m.boot),
 			Zone: fmt.Sprintf("zone-%d", m.number%2), Isolation: dcos.IsolationContainer,

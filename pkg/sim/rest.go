@@ -36,8 +36,8 @@ func (c *checker) look() {
 			w.converged = w.now - c.rest.from
 			w.note("all is at rest")
 			c.rest.at = w.now
-		case c.rest.at == 0 && w.now > c.rest.from+convergeIn:
-			w.fail("no rest within %s after the faults: %s", convergeIn, why)
+		case c.rest.at == 0 && w.now > c.rest.from+w.rules.rest:
+			w.fail("no rest within %s after the faults: %s", w.rules.rest, why)
 		case c.rest.at != 0 && why != "":
 			w.fail("rest is broken: %s", why)
 		case c.rest.at != 0 && c.rest.index == 0 && w.now > c.rest.at+settle:

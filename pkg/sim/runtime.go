@@ -27,6 +27,8 @@ type container struct {
 	alive   bool
 	exit    *dcos.Exit
 	watched int // the agent's life that waits for its end
+	fenced  bool
+	lease   time.Time // of a fenced one, by the clock of its machine
 }
 
 // lane is the work for one task: one piece after the other.
@@ -127,6 +129,8 @@ func (r *containers) do(e agent.Effect) {
 			r.endIn(e.Task, ms(5), dcos.Exit{Code: -1, Signal: 9})
 			return nil
 		}})
+	case agent.ExtendLease:
+		r.extend(e)
 	case agent.Cleanup:
 		r.add(e.Task, job{took: ms(40), urgent: true, do: func(bool) agent.Event {
 			if err := r.trouble(false); err != nil {
@@ -253,9 +257,17 @@ func (r *containers) start(s dcos.Spec) error {
 		return dcos.ErrConflict
 	}
 	w := r.m.w
-	w.check.started(r.m, s.Task)
-	c := &container{id: s.Task, alive: true}
+	c := &container{id: s.Task, alive: true, fenced: !s.Lease.IsZero(), lease: s.Lease}
+	if c.fenced && !r.m.clock.mono().Before(c.lease) {
+		w.count("start after its lease")
+		return fmt.Errorf("%w: its lease is over", dcos.ErrUnavailable)
+	}
+	w.check.started(r.m, s.Task, c.fenced)
 	r.tasks[s.Task] = c
+	if c.fenced {
+		w.count("fenced process started")
+		r.expires(c)
+	}
 	w.note("agent %s: started %s", r.m.addr(), short(s.Task))
 	if life, code, ends := w.client.fate(s); ends {
 		r.endIn(s.Task, life, dcos.Exit{Code: code})
@@ -282,6 +294,42 @@ func (r *containers) endIn(id dcos.TaskID, d time.Duration, x dcos.Exit) {
 			r.tell(c)
 		}
 	})
+}
+
+// extend takes over how long fenced tasks may run.
+func (r *containers) extend(e agent.ExtendLease) {
+	now := r.m.clock.mono()
+	if e.Until.Sub(now) > dcos.LeaseFor {
+		r.m.w.fail("agent %s has a lease for %v", r.m.addr(), e.Until.Sub(now))
+	}
+	for _, id := range e.Tasks {
+		if c := r.tasks[id]; c != nil && c.alive && c.fenced && now.Before(c.lease) {
+			c.lease = e.Until
+			r.expires(c)
+		}
+	}
+}
+
+// expires ends a fenced task when its lease is over, whatever its agent does.
+func (r *containers) expires(c *container) {
+	until := c.lease
+	r.m.w.after(r.m.clock.takes(until.Sub(r.m.clock.mono())), "lease", r.m.host, func() {
+		if c.alive && c.lease.Equal(until) && r.tasks[c.id] == c {
+			r.m.w.count("lease over")
+			r.endIn(c.id, 0, dcos.Exit{Code: -1, Signal: 9})
+		}
+	})
+}
+
+// leased is the latest moment until which a fenced task may run.
+func (r *containers) leased() time.Time {
+	var last time.Time
+	for _, c := range r.tasks {
+		if c.alive && c.fenced && c.lease.After(last) {
+			last = c.lease
+		}
+	}
+	return last
 }
 
 func (r *containers) adopt(id dcos.TaskID, abandoned bool) agent.Event {

@@ -23,17 +23,17 @@ func self(t *testing.T) []string {
 
 func TestManySeedsRunInProcessesAndPrintWhatHappened(t *testing.T) {
 	var out bytes.Buffer
-	if err := Command(t.Context(), self(t), []string{"--seeds", "7", "--from", "20", "--minutes", "3", "--jobs", "2"}, &out); err != nil {
+	if err := Command(t.Context(), self(t), []string{"--seeds", "7", "--from", "20", "--minutes", "4", "--jobs", "2"}, &out); err != nil {
 		t.Fatalf("%v\n%s", err, &out)
 	}
-	if text := out.String(); !strings.Contains(text, "\nsim: 7 seeds of 3m0s in ") || !strings.Contains(text, " 0 failures") || !strings.HasPrefix(text, "fault: ") {
+	if text := out.String(); !strings.Contains(text, "\nsim: 7 seeds of 4m0s in ") || !strings.Contains(text, " 0 failures") || !strings.HasPrefix(text, "fault: ") {
 		t.Errorf("got %q", text)
 	}
 }
 
 func TestReplayCheckComparesWholeTraces(t *testing.T) {
 	var out bytes.Buffer
-	if err := Command(t.Context(), self(t), []string{"--seeds", "2", "--minutes", "3", "--replay-check"}, &out); err != nil {
+	if err := Command(t.Context(), self(t), []string{"--seeds", "2", "--minutes", "4", "--replay-check"}, &out); err != nil {
 		t.Fatalf("%v\n%s", err, &out)
 	}
 	if !strings.Contains(out.String(), "2 seeds replayed, traces equal byte for byte") {
@@ -44,7 +44,7 @@ func TestReplayCheckComparesWholeTraces(t *testing.T) {
 func TestAFailureNamesItsSeedAndHowToSeeItAgain(t *testing.T) {
 	var out bytes.Buffer
 	report(&out, Options{Length: 2 * Least}, Outcome{Seed: 17, Violation: "two leaders", At: "3.5", Last: []string{"before it"}}, true)
-	for _, want := range []string{"before it\n", "seed 17 fails at 3.5 s", "two leaders", "dcos sim --seed 17 --minutes 6 --trace"} {
+	for _, want := range []string{"before it\n", "seed 17 fails at 3.5 s", "two leaders", "dcos sim --seed 17 --minutes 8 --trace"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("%q is not in %q", want, out.String())
 		}

@@ -33,7 +33,7 @@ type Run struct {
 
 // Least is the shortest run that makes sense: the liveness phase takes its
 // share at the end.
-const Least = 3 * time.Minute
+const Least = 4 * time.Minute
 
 // Outcome is what came of a run.
 type Outcome struct {

@@ -188,24 +188,24 @@ func TestCheckerSeesEveryBreach(t *testing.T) {
 			c.task(state.Commit{}, task(dcos.TaskRunning, nil), nil)
 		}},
 		{"started before the checkpoint", "before that is in its checkpoint", func(w *world, c *checker) {
-			c.started(w.machines[0], id)
+			c.started(w.machines[0], id, false)
 		}},
 		{"started twice", "which was started on h1 before", func(w *world, c *checker) {
 			w.machines[0].durable[id] = true
 			c.procs[id] = &proc{on: w.machines[1]}
-			c.started(w.machines[0], id)
+			c.started(w.machines[0], id, false)
 		}},
 		{"started elsewhere", "which is placed on \"n1\"", func(w *world, c *checker) {
 			w.machines[0].durable[id] = true
 			c.placed[id] = place{node: "n1"}
-			c.started(w.machines[0], id)
+			c.started(w.machines[0], id, false)
 		}},
 		{"two of one instance", "a.instance-1._app.0 of the same instance runs", func(w *world, c *checker) {
 			m := w.machines[0]
 			m.durable[id] = true
 			c.placed[id] = place{node: m.id}
 			m.tasks["a.instance-1._app.0"] = &container{alive: true}
-			c.started(m, id)
+			c.started(m, id, false)
 		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -22,6 +22,9 @@ type rules struct {
 	faults   []fault       // those that happen in this run
 	snapshot int64         // bytes of log between snapshots
 	level    uint64        // feature level of the masters at the start
+	fenced   bool          // some apps run under a lease
+	calm     time.Duration // the end of the run, without faults
+	rest     time.Duration // within so long of it all is well
 	large    bool          // users write what travels in parts
 	write    time.Duration // mean time between writes
 }
@@ -47,6 +50,11 @@ func draw(g *chance, all bool) rules {
 		r.level = 1
 	}
 	r.large = g.one(8)
+	r.calm, r.rest = calmFor, convergeIn
+	if r.fenced = g.one(3) || all; r.fenced {
+		// What may still run somewhere is waited for.
+		r.calm, r.rest = calmFor+dcos.LeaseFor+2*dcos.LeaseMargin, convergeIn+dcos.LeaseFor+2*dcos.LeaseMargin
+	}
 	part := 15 + g.below(80)
 	for _, f := range allFaults {
 		if all || g.percent(part) {
@@ -66,7 +74,7 @@ func draw(g *chance, all bool) rules {
 func newWorld(r Run) *world {
 	w := &world{
 		length: max(r.Length, Least), rng: chance{r.Seed * 0x9e3779b97f4a7c15}, trace: newTrace(r.Trace), counts: map[string]int{},
-		cover: newCover(), struck: map[string]bool{},
+		cover: newCover(), struck: map[string]bool{}, drained: map[dcos.NodeID]bool{},
 	}
 	w.rules = draw(&w.rng, r.all)
 	hosts := w.rules.masters + w.rules.spares

@@ -34,7 +34,8 @@ type world struct {
 	operator operator
 	check    checker
 	cover    cover
-	struck   map[string]bool // kinds of faults that have happened
+	drained  map[dcos.NodeID]bool // nodes that somebody wished to drain
+	struck   map[string]bool      // kinds of faults that have happened
 
 	calm      bool // the faults are over
 	over      bool // the run is
@@ -79,7 +80,7 @@ func (w *world) run() {
 	w.check.watchVitals()
 	w.faults()
 	w.operator.tend()
-	w.at(w.length-calmFor, "calm", 0, w.calmDown)
+	w.at(w.length-w.rules.calm, "calm", 0, w.calmDown)
 	for len(w.q.items) > 0 && !w.over {
 		it := w.q.pop()
 		if it.at > w.length {
