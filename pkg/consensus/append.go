@@ -29,6 +29,7 @@ func (c *Core) append(m *pb.Message) {
 	a := Append{Entries: m.GetEntries(), Sync: len(m.GetResponses()) > 0}
 	if m.Term != nil {
 		a.Hard = &pb.HardState{Term: m.Term, Vote: m.Vote, Commit: m.Commit}
+		c.hard = a.Hard
 	}
 	if !raft.IsEmptySnap(m.GetSnapshot()) {
 		a.Snapshot = m.GetSnapshot()
@@ -58,6 +59,10 @@ func (c *Core) appended(e Appended) {
 		c.appends.pending = c.appends.pending[1:]
 		c.appends.stalled = c.oldestAppend() >= stallTicks
 		c.finishAppend(m)
+	}
+	if k := &c.applies.conf; e.Seq >= k.seq && k.asked > k.durable {
+		k.durable = k.asked
+		c.nextApply()
 	}
 }
 

@@ -18,6 +18,38 @@ type applies struct {
 	index uint64        // applied
 	term  uint64        // of the entry at index
 	time  dcos.Time     // of the state machine
+	conf  confs
+}
+
+// confs is how far it is durable here that changes of members are committed. A
+// member that has acted on one and then forgets it would wait for the vote of
+// one that is gone: of two masters, the one that is left would never lead.
+type confs struct {
+	durable uint64 // up to this index
+	asked   uint64 // likewise, once the append of seq is
+	seq     uint64
+}
+
+// sure reports whether all changes of members that wait to be applied are
+// durably committed, and sees to it that they will be.
+func (c *Core) sure() bool {
+	k, last := &c.applies.conf, uint64(0)
+	for _, e := range c.applies.queue {
+		if e.GetType() != pb.EntryNormal {
+			last = e.GetIndex()
+		}
+	}
+	if last <= k.durable {
+		return true
+	}
+	if last > k.asked {
+		c.appends.seq++
+		k.asked, k.seq = last, c.appends.seq
+		hard := &pb.HardState{Term: c.hard.Term, Vote: c.hard.Vote, Commit: new(max(last, c.hard.GetCommit()))}
+		c.appends.pending = append(c.appends.pending, pendingAppend{seq: k.seq, tick: c.ticks, msg: &pb.Message{}})
+		c.emit(Append{Seq: k.seq, Hard: hard, Sync: true})
+	}
+	return false
 }
 
 // waiter is one entry of this member's own whose fate somebody waits for.
@@ -35,7 +67,7 @@ func (c *Core) apply(m *pb.Message) {
 // snapshot can be asked for between two batches.
 func (c *Core) nextApply() {
 	a := &c.applies
-	if len(a.out) > 0 || len(a.queue) == 0 || c.stopped {
+	if len(a.out) > 0 || len(a.queue) == 0 || c.stopped || !c.sure() {
 		return
 	}
 	a.out, a.queue = a.queue, nil

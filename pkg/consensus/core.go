@@ -26,6 +26,7 @@ type Core struct {
 	stopped bool
 
 	term   uint64
+	hard   *pb.HardState // the last that was to be written
 	leader uint64
 	leads  bool   // this member is the leader of term
 	last   uint64 // where raft's log ends, with what is not durable yet
@@ -65,6 +66,7 @@ func NewCore(cfg Config, found Recovered) (*Core, error) {
 			return nil, fmt.Errorf("consensus: take over the hard state: %w", err)
 		}
 		c.term = found.Hard.GetTerm()
+		c.hard, c.applies.conf.durable = found.Hard, found.Hard.GetCommit()
 	}
 	if err := c.mem.Append(found.Entries); err != nil {
 		return nil, fmt.Errorf("consensus: take over the log: %w", err)

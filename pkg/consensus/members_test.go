@@ -265,3 +265,31 @@ func TestMemberWithoutStateCannotBeRecovered(t *testing.T) {
 		t.Fatalf("another member's directory: %v", err)
 	}
 }
+
+// Of two masters one is removed. The one that is left has said so, and the power
+// goes: were it to forget that the change is committed, it would wait for the
+// vote of a master that is gone.
+func TestTheLastMasterRemembersThatItIsAlone(t *testing.T) {
+	for seed := range uint64(20) {
+		w := newWorld(t, seed, 2)
+		l := w.leader()
+		w.settled()
+		gone := w.ms[l.id%2+1]
+		done := false
+		l.ask(func(k Ticket) Event { return Remove{k, gone.id} }, func(f Effect) {
+			r, ok := f.(Resolved)
+			done = ok && r.Err == nil
+		})
+		for end := w.now.Add(10 * time.Second); !done; {
+			if w.now.After(end) {
+				t.Fatal("no answer to the change of members")
+			}
+			w.run(100 * time.Microsecond)
+		}
+		gone.up = false
+		gone.gen++
+		l.crash()
+		l.start()
+		w.until(10*time.Second, "a leader", func() bool { return l.lead.Ready && l.lead.Leader == l.id })
+	}
+}

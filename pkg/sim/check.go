@@ -302,6 +302,8 @@ func (c *checker) ended(k *dcos.Task) {
 		return
 	case p.alive:
 		c.w.fail("task %s is %s, and its process runs", k.ID, k.State)
+	case k.Exit == nil && c.wiped[k.Node]:
+		return // its agent never heard of it, as far as it can know
 	case k.Exit == nil:
 		c.w.fail("task %s is %s without an exit; its process had %v", k.ID, k.State, p.exit)
 	case p.exit == nil || k.Exit.Unknown:
