@@ -316,3 +316,37 @@ func TestSnapshotLeavesTheReserveAlone(t *testing.T) {
 	s.Reserve = 1 << 20
 	must(t, s.Save(marker(uint64(b.Index), uint64(b.Term)), b.Store.View().WriteSnapshot))
 }
+
+func TestAllDisksStallingForTenSecondsEndNobodyAndWritesResume(t *testing.T) {
+	for seed := range uint64(5) {
+		w := newWorld(t, 20+seed, 3)
+		l := w.leader()
+		l.propose(nil)
+		w.settled()
+		for _, id := range w.order {
+			w.ms[id].hang = true
+		}
+		l.propose(nil)
+		w.run(2 * time.Second)
+		refused := errors.New("no answer")
+		l.propose(func(r Resolved) { refused = r.Err })
+		w.run(8 * time.Second)
+		if !errors.Is(refused, dcos.ErrUnavailable) {
+			t.Fatalf("a write meanwhile: %v", refused)
+		}
+		for _, id := range w.order {
+			if m := w.ms[id]; !m.up || m.stopped != nil {
+				t.Fatalf("member %d has ended: %v", id, m.stopped)
+			}
+			w.ms[id].hang = false
+		}
+		ok := false
+		w.until(10*time.Second, "a write is accepted again", func() bool {
+			w.leader().propose(func(r Resolved) { ok = ok || r.Err == nil })
+			w.run(200 * time.Millisecond)
+			return ok
+		})
+		w.settled()
+		w.checkAcked()
+	}
+}
