@@ -218,8 +218,7 @@ func TestBackupIsRestoredAsTheSameClusterOfOne(t *testing.T) {
 	for n := range 40 {
 		b, err := ReadSnapshot(bytes.NewReader(file))
 		must(t, err)
-		m := &member{w: w, id: 9, logFS: journaltest.New(uint64(n)), snapFS: journaltest.New(uint64(n) + 1)}
-		m.snaps = NewSnapshots(m.snapFS)
+		m := struct{ logFS, snapFS *journaltest.FS }{journaltest.New(uint64(n)), journaltest.New(uint64(n) + 1)}
 		id := Identity{cluster, 9}
 		m.logFS.CrashAfter(n) // the machine may stop in between
 		_, _ = RestoreSnapshot(m.logFS, m.snapFS, id, b)
@@ -233,7 +232,7 @@ func TestBackupIsRestoredAsTheSameClusterOfOne(t *testing.T) {
 		if _, err := RestoreSnapshot(m.logFS, m.snapFS, id, b); !errors.Is(err, dcos.ErrConflict) {
 			t.Fatalf("over existing state: %v", err)
 		}
-		s, err := Load(m.logFS, m.snaps, id)
+		s, err := Load(m.logFS, NewSnapshots(m.snapFS), id)
 		must(t, err)
 		v := s.Store.View()
 		meta := s.Found.Snapshot.GetMetadata()
