@@ -127,8 +127,9 @@ type (
 	SetTimer struct{ At time.Time }
 	// Note tells the operator something that a log should hold.
 	Note struct {
-		Node dcos.NodeID
-		Text string
+		Node  dcos.NodeID
+		Text  string
+		Alarm bool // something is wrong that only people can mend
 	}
 )
 

@@ -252,7 +252,8 @@ func TestFiveThousandAgentsMoveToANewLeaderWithoutHarm(t *testing.T) {
 		if i%1000 == 999 { // they beat as they were told, every 2 s at first
 			r.now = r.now.Add(2 * time.Second)
 			for s := range i + 1 {
-				r.beat(uint64(s + 1))
+				k := r.core.sessions[uint64(s+1)]
+				r.step(Got{Sess: k.id, Msg: wire.Beat{Term: 2, Seq: k.seq, Hash: k.hash}})
 			}
 			r.step(Fired{})
 		}

@@ -73,7 +73,7 @@ func (c *Core) row(id dcos.NodeID) *dcos.Node {
 }
 
 func (c *Core) refuse(sess uint64, node dcos.NodeID, why string, retry time.Duration) {
-	c.do(Note{Node: node, Text: "agent refused: " + why})
+	c.do(Note{Node: node, Text: "agent refused: " + why, Alarm: true})
 	c.do(Send{Sess: sess, Msg: wire.Refused{Why: why, RetryMillis: retry.Milliseconds()}})
 	c.do(CloseSession{Sess: sess, Why: why})
 }

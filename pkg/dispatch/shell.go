@@ -135,7 +135,11 @@ func (d *Dispatcher) carryOut(ctx context.Context, work *sync.WaitGroup, timer *
 		case SetTimer:
 			timer.Reset(max(0, time.Until(e.At)))
 		case Note:
-			d.cfg.Log.Info("node", "node", e.Node, "what", e.Text)
+			level := slog.LevelInfo
+			if e.Alarm {
+				level = slog.LevelWarn
+			}
+			d.cfg.Log.Log(ctx, level, "node", "node", e.Node, "what", e.Text)
 		}
 	}
 }
