@@ -47,6 +47,10 @@ const (
 	recheck     = time.Second            // after a command that was refused
 	resyncAfter = 5 * time.Second        // between two full assignments for a wrong hash
 
+	// suspectEvery is how often a node may be called suspect: one whose session
+	// comes and goes does not fill the log.
+	suspectEvery = 10 * time.Second
+
 	retryClone   = 5 * time.Second  // told to an agent whose id is in use
 	retryNever   = 60 * time.Second // told to an agent that cannot succeed as it is
 	maxSessions  = 20000

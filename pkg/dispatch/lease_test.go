@@ -289,3 +289,23 @@ func TestFiveThousandAgentsMoveToANewLeaderWithoutHarm(t *testing.T) {
 		t.Errorf("%d machines are looked for", n)
 	}
 }
+
+func TestNodeThatComesAndGoesDoesNotFillTheLog(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.open(1, hello("n1"))
+	r.later(time.Second)
+	index := r.index
+	for sess := uint64(1); sess < 60; sess++ { // for a minute
+		r.step(Closed{Sess: sess, How: HowClosed})
+		r.later(500 * time.Millisecond)
+		r.open(sess+1, hello("n1"))
+		r.later(500 * time.Millisecond)
+	}
+	if wrote := r.index - index; wrote > 14 {
+		t.Errorf("%d entries were written, want two every %v", wrote, suspectEvery)
+	}
+	r.step(Closed{Sess: 60, How: HowClosed})
+	r.later(suspectEvery)
+	r.wantNode("n1", dcos.NodeSuspect)
+}

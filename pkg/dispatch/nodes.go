@@ -106,9 +106,18 @@ func (c *Core) reconcile(now time.Time, n *node) {
 		return
 	}
 	if cmd := c.stateCommand(n, row); cmd != nil {
+		if suspects(cmd) && n.calmUntil.After(now) {
+			n.lookAt = n.calmUntil
+			return
+		}
 		n.control = true
 		c.propose([]part{{node: n.id, kind: partState, cmd: cmd}})
 	}
+}
+
+func suspects(cmd state.Command) bool {
+	set, ok := cmd.(state.SetNodeState)
+	return ok && set.State == dcos.NodeSuspect
 }
 
 // stateCommand is what must be proposed for the row's state; nil for nothing.

@@ -78,6 +78,8 @@ func (c *Core) onDone(now time.Time, ev Done) {
 			n.recheckAt = now.Add(recheck)
 		case p.kind == partEnter:
 			c.entered(n, p, ev.Result.Index)
+		case suspects(p.cmd):
+			n.calmUntil = now.Add(suspectEvery)
 		}
 		c.welcome(now, n)
 		c.reconcile(now, n)

@@ -50,6 +50,7 @@ type node struct {
 	settled   dcos.Index // the view must reach it before the state is looked at again
 	lookAt    time.Time  // when to see whether it has
 	recheckAt time.Time  // no command about its state before
+	calmUntil time.Time  // no further suspicion is written before: its session comes and goes
 
 	pending  []dcos.Status   // to be proposed, in order
 	queued   map[uint64]bool // their numbers

@@ -76,12 +76,29 @@ func newMaster(ctx context.Context, p *process) (_ *master, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the replicated log in %s: %w", m.files.dir, err)
 	}
-	m.listener = link.NewListener(m.peerPort, p.linkConfig(m.files.keeper.Credentials))
+	peers := p.linkConfig(m.files.keeper.Credentials)
+	peers.Admit = m.admitPeer
+	m.listener = link.NewListener(m.peerPort, peers)
 	m.gate = auth.NewGate(m.files.secrets, nil)
 	if m.catalog, err = catalog.Load(packages.Source, packages.Files()); err != nil {
 		return nil, fmt.Errorf("read the bundled catalog: %w", err)
 	}
 	return m, nil
+}
+
+// admitPeer refuses what a master that was removed passes on: its certificate is
+// good until it ends, its word is not. Raft knows its members by itself, and
+// agents are told by the leader that they were removed. A master that has no
+// rows yet, or lags, refuses for a moment too many rather than too few.
+func (m *master) admitPeer(proto string, peer dcos.Identity) error {
+	id, ok := peer.Master()
+	if proto != link.ProtoAPI || !ok {
+		return nil
+	}
+	if _, known := m.raft.View().Master(id); !known {
+		return fmt.Errorf("%w: master %s is no member of the cluster", dcos.ErrDenied, peer.ID)
+	}
+	return nil
 }
 
 // close frees what was bound; needed when the parts never ran.
