@@ -11,9 +11,14 @@ import (
 	"github.com/dcos-go/dcos/pkg/state"
 )
 
-// ringViews is how many of the newest commits keep their exact View: an old
-// View holds on to every row that was replaced since.
-const ringViews = 1024
+// ringViews is how many of the newest commits keep their exact View, as long as
+// they hold no more than ringViewChanges together: an old View holds on to every
+// row that was replaced since, and to the nodes of the trees that lead there,
+// which is about 4 kB per change.
+const (
+	ringViews       = 1024
+	ringViewChanges = 8192
+)
 
 // ring keeps the last commits that changed something.
 type ring struct {
@@ -25,6 +30,8 @@ type ring struct {
 	applied dcos.Index     // nothing up to it is missing
 	commits []state.Commit // oldest first
 	changes int
+	exact   int // the first of commits with its own View
+	viewed  int // changes of the commits from exact on
 	closed  bool
 	news    chan struct{} // closed and replaced when something is added
 }
@@ -44,17 +51,21 @@ func (g *ring) push(c state.Commit) {
 	defer g.mu.Unlock()
 	g.commits = append(g.commits, c)
 	g.changes += len(c.Changes)
-	if n := len(g.commits) - ringViews - 1; n >= 0 {
-		g.commits[n].View = state.View{}
+	for g.viewed += len(c.Changes); g.exact < len(g.commits)-1 && (len(g.commits)-g.exact > ringViews || g.viewed > ringViewChanges); g.exact++ {
+		g.viewed -= len(g.commits[g.exact].Changes)
+		g.commits[g.exact].View = state.View{}
 	}
 	drop := 0
 	for drop < len(g.commits)-1 && (g.changes > g.limit || c.Time.Sub(g.commits[drop].Time) > g.age) {
 		g.changes -= len(g.commits[drop].Changes)
 		g.base = g.commits[drop].Index
+		if drop >= g.exact {
+			g.viewed -= len(g.commits[drop].Changes)
+		}
 		g.commits[drop] = state.Commit{}
 		drop++
 	}
-	g.commits = g.commits[drop:]
+	g.commits, g.exact = g.commits[drop:], max(g.exact-drop, 0)
 	g.tell()
 }
 
@@ -69,6 +80,7 @@ func (g *ring) reset(index dcos.Index) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.base, g.applied, g.commits, g.changes = index, index, nil, 0
+	g.exact, g.viewed = 0, 0
 	g.tell()
 }
 
@@ -101,10 +113,8 @@ func (g *ring) after(from dcos.Index) (got []state.Commit, news <-chan struct{},
 		}
 	}
 	got = append(got, g.commits[lo:min(lo+most, len(g.commits))]...)
-	if exact := len(g.commits) - ringViews; exact > lo {
-		for i := range min(exact-lo, len(got)) {
-			got[i].View = g.commits[exact].View
-		}
+	for i := range min(max(g.exact-lo, 0), len(got)) {
+		got[i].View = g.commits[g.exact].View
 	}
 	return got, g.news, nil
 }
