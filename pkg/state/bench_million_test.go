@@ -53,6 +53,9 @@ func (r *ring) add(c Commit) {
 	for r.changes += len(c.Changes); r.changes > 50_000; r.commits = r.commits[1:] {
 		r.changes -= len(r.commits[0].Changes)
 	}
+	if n := len(r.commits) - 9; n >= 0 { // 8,192 changes keep their views
+		r.commits[n].View = View{}
+	}
 }
 
 // load is a master's state at work: it makes batches, applies them, and adds up

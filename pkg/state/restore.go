@@ -16,11 +16,15 @@ import (
 // errDamaged is every fault of a snapshot itself.
 var errDamaged = fmt.Errorf("%w: snapshot is damaged", dcos.ErrInvalid)
 
+// smallFrame is what almost all rows are smaller than.
+const smallFrame = 64 << 10
+
 // snapshotReader unframes, hashes and counts, so that errors name the place.
 type snapshotReader struct {
 	in   *bufio.Reader
 	hash hash.Hash
 	at   int64 // bytes read
+	buf  []byte
 }
 
 // ReadByte makes it an io.ByteReader for uvarints.
@@ -34,7 +38,20 @@ func (r *snapshotReader) ReadByte() (byte, error) {
 }
 
 // read reads n bytes. It grows with what comes, not with what was announced.
+// What it gives is good until the next call.
 func (r *snapshotReader) read(n int) ([]byte, error) {
+	if n <= smallFrame {
+		if r.buf == nil {
+			r.buf = make([]byte, smallFrame)
+		}
+		got, err := io.ReadFull(r.in, r.buf[:n])
+		r.at += int64(got)
+		if err != nil {
+			return nil, r.damage("%d bytes are missing: %w", n-got, unexpected(err))
+		}
+		r.hash.Write(r.buf[:n])
+		return r.buf[:n], nil
+	}
 	var buf bytes.Buffer
 	got, err := io.CopyN(&buf, r.in, int64(n))
 	r.at += got
@@ -77,6 +94,9 @@ func restore(from io.Reader) (*Store, error) {
 	t.index, t.time = header.Index, header.Time
 	if err := r.rows(t, header); err != nil {
 		return nil, fmt.Errorf("restore index %d: %w", header.Index, err)
+	}
+	for n := range t.nodes.All() {
+		t.markShrunk(n.ID)
 	}
 	return newStore(t), nil
 }

@@ -59,7 +59,6 @@ var reservationKind = rowKind{
 			return nil, err
 		}
 		t.reindexReservation(nil, r)
-		t.markShrunk(r.Node)
 		return r, nil
 	},
 }
@@ -160,9 +159,6 @@ var taskKind = rowKind{
 			return nil, fmt.Errorf("tasks %s and %s are both the newest of one instance", twin.ID, k.ID)
 		}
 		t.reindex(nil, k)
-		if k.Live() {
-			t.markShrunk(k.Node)
-		}
 		return k, nil
 	},
 }
