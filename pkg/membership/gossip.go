@@ -24,7 +24,7 @@ import (
 const (
 	maxQueue     = 2048            // messages that wait to be spread; the oldest go first
 	queueCheck   = 2 * time.Second // between two looks at that
-	maxQuery     = 128             // bytes of a query, which holds a name
+	maxQuery     = 256             // bytes of a query, which holds a name of up to maxName
 	maxAnswer    = 150             // bytes of an answer, which holds a name and a Ring
 	maxEvents    = 1024            // events that wait for Run
 	joinTimeout  = 3 * time.Second // per address

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -131,6 +132,21 @@ func TestKeysAreChangedStepByStepWhileMembersRun(t *testing.T) {
 		if err := gs[0].SetKeys(9, [][]byte{[]byte("short")}); !errors.Is(err, dcos.ErrInvalid) {
 			t.Errorf("short key: %v", err)
 		}
+		end(stop)
+	})
+}
+
+func TestMembersWithTheLongestNamesAskAndAnswer(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		v := &vault{}
+		v.set(0, key(1))
+		gs, stop := ringWorld(t, v, 2, func(_ int, c *Config) {
+			c.Node = dcos.NodeID(strings.Repeat("x", maxName-len(c.Node))) + c.Node
+		})
+		settle(t, "join", gs, 3, time.Minute)
+		v.step(t, gs[0], 1<<63, key(1), key(2))
+		agree(t, gs[0])
 		end(stop)
 	})
 }

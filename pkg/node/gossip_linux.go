@@ -73,8 +73,10 @@ func (m *master) turnKeys(ctx context.Context, l leadership) error {
 		if err != nil {
 			return endOf(ctx, err)
 		}
+		said := ""
 		for term.Err() == nil {
-			if err := m.turnKey(term); err != nil && term.Err() == nil {
+			if err := m.turnKey(term); err != nil && term.Err() == nil && err.Error() != said {
+				said = err.Error() // once is enough
 				m.log.Warn("change of the gossip key", "err", err)
 			}
 			select {
