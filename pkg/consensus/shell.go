@@ -28,6 +28,9 @@ type Options struct {
 	// Reserve is how many bytes must stay free on the disk of the log; 0 means
 	// 256 MiB.
 	Reserve uint64
+	// Applied, when set, is told each entry right after it was applied, with the
+	// time that the state has then. It must not wait, nor change data.
+	Applied func(index dcos.Index, at dcos.Time, data []byte)
 	// RingChanges and RingAge bound what Watch can resume from; 0 means 50,000
 	// changes and 10 minutes.
 	RingChanges int
@@ -319,6 +322,9 @@ func (r *Raft) apply(f Apply) error {
 		commit, results, err := r.store.Apply(e.Index, e.Data)
 		if err != nil {
 			return fmt.Errorf("entry %d: %w", e.Index, err)
+		}
+		if r.o.Applied != nil {
+			r.o.Applied(e.Index, commit.Time, e.Data)
 		}
 		done.Results[i] = results
 		done.Index = e.Index

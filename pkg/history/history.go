@@ -109,6 +109,7 @@ type History struct {
 	reading chan struct{} // held by the one who replays
 	last    struct {      // guarded by reading
 		view  state.View
+		index dcos.Index
 		until time.Time // of the clock, after which the view is let go
 	}
 }
@@ -206,7 +207,7 @@ func (h *History) At(ctx context.Context, at dcos.Time) (state.View, error) {
 	case <-ctx.Done():
 		return state.View{}, fmt.Errorf("%w: others read the past right now, try again: %w", dcos.ErrUnavailable, ctx.Err())
 	}
-	return h.replay(ctx, at)
+	return h.replay(ctx, at, now.Index())
 }
 
 // settle waits until what was applied up to an index is in the files.

@@ -5,38 +5,31 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"time"
 
 	"github.com/dcos-go/dcos/pkg/dcos"
 	"github.com/dcos-go/dcos/pkg/state"
 )
 
-// replay makes the state at a time from the files; h.reading is held.
-func (h *History) replay(ctx context.Context, at dcos.Time) (state.View, error) {
+// replay makes the state at a time from the files; h.reading is held. live is
+// the index that was applied when the question came.
+func (h *History) replay(ctx context.Context, at dcos.Time, live dcos.Index) (state.View, error) {
 	h.mu.Lock()
-	kept := spans(h.book)
-	var c chapter
-	var next dcos.Time // of what is known behind the chapter; 0: it is the last
-	found := false
-	for _, b := range h.book {
-		if b.baseTime > at {
-			if found && b.base <= c.last {
-				// The next chapter goes on where this one ends.
-				found, next = true, 0
-			} else if found {
-				next = b.baseTime
-			}
-			break
-		}
-		c, found, next = b, true, 0
-	}
-	newest := len(h.book) > 0 && h.book[len(h.book)-1].base == c.base
-	behind := h.written < h.cfg.View().Index() && newest
+	book := slices.Clone(h.book)
 	h.mu.Unlock()
-	switch {
-	case !found:
-		return state.View{}, errGap(at, kept)
-	case at > c.lastTime && (next != 0 || behind || c.damage != ""):
-		return state.View{}, errGap(at, kept)
+	i := len(book) - 1
+	for i >= 0 && book[i].baseTime > at {
+		i--
+	}
+	if i < 0 {
+		return state.View{}, errGap(at, spans(book))
+	}
+	// Behind the last entry of a chapter nothing is known, unless nothing
+	// happened since.
+	c := book[i]
+	if at > c.lastTime && (i < len(book)-1 || c.last < live) {
+		return state.View{}, errGap(at, spans(book))
 	}
 	return h.play(ctx, c, at)
 }
@@ -51,25 +44,22 @@ func (h *History) play(ctx context.Context, c chapter, at dcos.Time) (state.View
 	// Many questions are about the same moment: which entry is it?
 	end := c.base
 	seen, err := scanLog(f, func(e entry) bool {
-		if e.time > at {
+		if e.time > at || ctx.Err() != nil {
 			return false
 		}
 		end = e.index
-		return ctx.Err() == nil
+		return true
 	})
-	if err == nil {
-		err = ctx.Err()
+	switch {
+	case ctx.Err() != nil:
+		return state.View{}, errSlow(ctx)
+	case err != nil || seen.damage != "" && seen.last < c.last:
+		return state.View{}, fmt.Errorf("%w: history: %s is damaged: %s (%w)", dcos.ErrNotFound, name, seen.damage, firstOf(err))
 	}
-	if err != nil {
-		return state.View{}, fmt.Errorf("history: %s: %w", name, err)
-	}
-	if seen.last < end || seen.damage != "" && end >= seen.last && at > seen.lastTime && end < c.last {
-		return state.View{}, fmt.Errorf("%w: history: %s is damaged: %s", dcos.ErrNotFound, name, seen.damage)
-	}
-	if v := h.last.view; h.cfg.Now().Before(h.last.until) && v.Index() == end {
+	if v := h.last.view; h.cfg.Now().Before(h.last.until) && h.last.index == end {
 		return v, nil
 	}
-	h.last.view = state.View{}
+	h.last.view, h.last.until = state.View{}, time.Time{}
 	store, err := loadState(h.cfg.Dir, c.base)
 	if err != nil {
 		return state.View{}, fmt.Errorf("%w: history: %w", dcos.ErrNotFound, err)
@@ -88,12 +78,28 @@ func (h *History) play(ctx context.Context, c chapter, at dcos.Time) (state.View
 	v := store.View()
 	switch {
 	case ctx.Err() != nil:
-		return state.View{}, fmt.Errorf("%w: the past could not be read in time: %w", dcos.ErrUnavailable, ctx.Err())
+		return state.View{}, errSlow(ctx)
 	case err != nil || fault != nil || v.Index() != end:
 		return state.View{}, fmt.Errorf("%w: history: %s is damaged: reached index %d of %d (%w)", dcos.ErrNotFound, name, v.Index(), end, firstOf(err, fault))
 	}
-	h.last.view, h.last.until = v, h.cfg.Now().Add(keepView)
+	h.last.view, h.last.index, h.last.until = v, end, h.cfg.Now().Add(keepView)
 	return v, nil
+}
+
+func errSlow(ctx context.Context) error {
+	return fmt.Errorf("%w: the past could not be read in time, try again: %w", dcos.ErrUnavailable, ctx.Err())
+}
+
+// forget lets go of the last view when nobody asked again.
+func (h *History) forget() {
+	select {
+	case h.reading <- struct{}{}:
+		if h.cfg.Now().After(h.last.until) {
+			h.last.view, h.last.until = state.View{}, time.Time{}
+		}
+		<-h.reading
+	default: // somebody asks right now
+	}
 }
 
 func firstOf(errs ...error) error {

@@ -39,6 +39,7 @@ func (h *History) Run(ctx context.Context) error {
 		case <-tick.C:
 			h.sync()
 			h.trim()
+			h.forget()
 		case <-h.news:
 		}
 		if h.out == nil || h.broken() {
@@ -119,8 +120,7 @@ func (h *History) broken() bool {
 	if len(h.queue) == 0 {
 		return h.missed
 	}
-	// A restart brings entries again; one that comes too late is missing.
-	return h.queue[0].index > last+1 || h.missed && h.queue[len(h.queue)-1].index <= last
+	return h.queue[0].index > last+1 // a restart brings older ones again
 }
 
 // write appends entries that follow each other; others it leaves.
@@ -197,6 +197,20 @@ func (h *History) begin() error {
 	h.missed = false // what is queued from here on follows the view
 	h.mu.Unlock()
 	v := h.cfg.View()
+	h.mu.Lock()
+	n := len(h.book)
+	same := n > 0 && h.book[n-1].base == v.Index()
+	behind := n > 0 && v.Index() < h.book[n-1].last
+	if same && h.out == nil {
+		h.book = h.book[:n-1] // its log cannot be written on, and is made anew
+	}
+	h.mu.Unlock()
+	switch {
+	case same && h.out != nil:
+		return nil // nothing happened since
+	case behind:
+		return fmt.Errorf("the state is at index %d, before what is in the files", v.Index())
+	}
 	size, err := h.saveState(v)
 	if err != nil {
 		return err
