@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/dcos-go/dcos/pkg/dcos"
@@ -24,6 +25,9 @@ const (
 type State struct {
 	Proposer state.Proposer
 	Feed     state.Feed
+	// Past gives the state as it was at an earlier time; nil when nothing of it
+	// is kept.
+	Past func(ctx context.Context, at dcos.Time) (state.View, error)
 	// Now is the clock; nil is time.Now.
 	Now func() time.Time
 }
@@ -37,8 +41,12 @@ func (s State) Time() dcos.Time {
 }
 
 // View is the state for a read: linearizable, or with ?stale what this master
-// has, marked with its age. The index is in the header X-Dcos-Index.
+// has, marked with its age, or with ?t= what was at that time. The index is in
+// the header X-Dcos-Index; of the past, its time in X-Dcos-Time.
 func (s State) View(w http.ResponseWriter, r *http.Request) (state.View, error) {
+	if AsksForPast(r) {
+		return s.past(w, r)
+	}
 	stale, err := Flag(r.URL.Query(), "stale", false)
 	if err != nil {
 		return state.View{}, err
@@ -58,9 +66,55 @@ func (s State) View(w http.ResponseWriter, r *http.Request) (state.View, error) 
 	return v, nil
 }
 
+// AsksForPast says that a request is about an earlier time.
+func AsksForPast(r *http.Request) bool { return r.URL.Query().Has("t") }
+
+func (s State) past(w http.ResponseWriter, r *http.Request) (state.View, error) {
+	at, err := ParseMoment(r.URL.Query().Get("t"), s.Time())
+	if err != nil {
+		return state.View{}, err
+	}
+	if s.Past == nil {
+		return state.View{}, fmt.Errorf("%w: this master keeps no history: set history_mb", dcos.ErrNotFound)
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), readPatience)
+	defer cancel()
+	v, err := s.Past(ctx, at)
+	if err != nil {
+		return v, fmt.Errorf("read the past: %w", kindOf(err, dcos.ErrUnavailable))
+	}
+	w.Header().Set("X-Dcos-Index", strconv.FormatUint(uint64(v.Index()), 10))
+	w.Header().Set("X-Dcos-Time", v.Time().String())
+	return v, nil
+}
+
+// ParseMoment reads a moment: an ISO 8601 one with an offset, or how long ago,
+// as in -10m, -36h or -7d.
+func ParseMoment(text string, now dcos.Time) (dcos.Time, error) {
+	if ago, ok := strings.CutPrefix(text, "-"); ok {
+		days := time.Duration(1)
+		if n, ok := strings.CutSuffix(ago, "d"); ok {
+			ago, days = n+"h", 24
+		}
+		d, err := time.ParseDuration(ago)
+		if err != nil || d < 0 || d > 100*365*24*time.Hour/days {
+			return 0, fmt.Errorf("%w: %.40q is no time ago, expected one like -10m, -36h or -7d", dcos.ErrInvalid, text)
+		}
+		return now.Add(-d * days), nil
+	}
+	at, err := dcos.ParseTime(strings.ReplaceAll(text, " ", "+")) // a plus sign in a query stands for a space
+	if err != nil {
+		return 0, fmt.Errorf("%w: %.40q is no time, expected one like 2026-01-31T12:00:00Z, or -10m for ten minutes ago", dcos.ErrInvalid, text)
+	}
+	return at, nil
+}
+
 // Propose carries commands out in the name of who asked. Its error is also the
 // first one among the items.
 func (s State) Propose(r *http.Request, cmds ...state.Command) (state.Result, error) {
+	if AsksForPast(r) {
+		return state.Result{}, fmt.Errorf("%w: t: the past cannot be changed", dcos.ErrInvalid)
+	}
 	ctx, cancel := context.WithTimeout(r.Context(), writePatience)
 	defer cancel()
 	res, err := s.Proposer.Propose(ctx, state.Origin{Principal: PrincipalOf(r.Context()).ID}, cmds...)

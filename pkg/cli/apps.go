@@ -18,11 +18,11 @@ import (
 
 func marathonCommand(e *Env) *cobra.Command {
 	app := groupOf("app", "Apps: what shall run", "",
-		appAdd(e), appList(e), appShow(e), appUpdate(e), appStart(e), appStop(e), appRestart(e), appRemove(e), appKill(e),
-		groupOf("version", "Versions of an app", "", appVersions(e)))
+		appAdd(e), past(appList(e)), past(appShow(e)), appUpdate(e), appStart(e), appStop(e), appRestart(e), appRemove(e), appKill(e),
+		groupOf("version", "Versions of an app", "", past(appVersions(e))))
 	return groupOf("marathon", "Apps and their deployments", "use", app,
-		groupOf("deployment", "Changes that are being carried out", "", deploymentList(e), deploymentCancel(e, "stop", true), deploymentCancel(e, "rollback", false)),
-		groupOf("task", "Tasks as Marathon shows them", "", marathonTasks(e)))
+		groupOf("deployment", "Changes that are being carried out", "", past(deploymentList(e)), deploymentCancel(e, "stop", true), deploymentCancel(e, "rollback", false)),
+		groupOf("task", "Tasks as Marathon shows them", "", past(marathonTasks(e))))
 }
 
 // appName is an app's id as the API has it: with a slash in front.

@@ -12,7 +12,7 @@ import (
 
 func clusterCommand(e *Env) *cobra.Command {
 	return groupOf("cluster", "Clusters that this command line knows", "run",
-		clusterStatus(e), clusterList(e), clusterSetup(e), clusterAttach(e), clusterRename(e), clusterRemove(e))
+		past(clusterStatus(e)), clusterList(e), clusterSetup(e), clusterAttach(e), clusterRename(e), clusterRemove(e))
 }
 
 // clusterRow is a cluster in `cluster list --json`.

@@ -13,7 +13,7 @@ import (
 func operatorCommands(e *Env) []*cobra.Command {
 	return []*cobra.Command{
 		marathonCommand(e), packageCommand(e), taskCommand(e),
-		whyCommand(e), nodeCommand(e), eventsCommand(e),
+		past(whyCommand(e)), nodeCommand(e), eventsCommand(e),
 		clusterCommand(e), authCommand(e), tokenCommand(e), userCommand(e), upgradeCommand(e), gossipCommand(e),
 	}
 }
@@ -29,6 +29,19 @@ func ask(e *Env, body asks) func(*cobra.Command, []string) error {
 			return err
 		}
 		defer api.Close()
+		if at := cmd.Flags().Lookup(atName); at != nil && at.Value.String() != "" {
+			api = api.At(at.Value.String())
+		}
 		return body(cmd.Context(), api, args)
 	}
+}
+
+// atName is the flag for reading the past.
+const atName = "at"
+
+// past gives a command that only looks the flag with which it looks at an
+// earlier time.
+func past(c *cobra.Command) *cobra.Command {
+	c.Flags().String(atName, "", "show what was at an earlier time: 2026-01-31T12:00:00Z, or -10m, -36h, -7d")
+	return c
 }

@@ -15,7 +15,7 @@ import (
 )
 
 func taskCommand(e *Env) *cobra.Command {
-	return groupOf("task", "Tasks and what they write", "see", taskList(e), taskLog(e), taskKill(e))
+	return groupOf("task", "Tasks and what they write", "see", past(taskList(e)), taskLog(e), taskKill(e))
 }
 
 // ended are the states that a task does not leave.

@@ -48,6 +48,7 @@ type Client struct {
 	http  *http.Client
 	own   *http.Transport // nil when the HTTP client was given
 	dry   *DryRun         // of a client that tries writes out; see Try
+	at    string          // of a client that reads the past; see At
 }
 
 // Try lets a write be tried out instead of made: what it was to answer stays
@@ -122,6 +123,14 @@ func (c *Client) URL() string { return c.base.String() }
 func (c *Client) As(token string) *Client {
 	other := *c
 	other.token = token
+	return &other
+}
+
+// At is the same client reading what was at an earlier time: one like
+// 2026-01-31T12:00:00Z, or how long ago, like -10m. It cannot write.
+func (c *Client) At(moment string) *Client {
+	other := *c
+	other.at = moment
 	return &other
 }
 
@@ -204,6 +213,16 @@ func (c *Client) request(ctx context.Context, k call) (*http.Request, error) {
 			return nil, fmt.Errorf("%w: encode request: %w", dcos.ErrInvalid, err)
 		}
 		body = bytes.NewReader(doc)
+	}
+	if c.at != "" {
+		if k.method != http.MethodGet {
+			return nil, fmt.Errorf("%w: the past cannot be changed", dcos.ErrInvalid)
+		}
+		q := url.Values{"t": {c.at}}
+		for name, v := range k.query {
+			q[name] = v
+		}
+		k.query = q
 	}
 	target := c.base.String() + k.path
 	if len(k.query) > 0 {

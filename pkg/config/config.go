@@ -44,6 +44,9 @@ type Config struct {
 	DiskReserveMB     int `json:"disk_reserve_mb" default:"256" roles:"master" doc:"Free space of the data directory, in MiB, below which a master accepts no writes."`
 	DeadMasterMinutes int `json:"dead_master_minutes" default:"0" roles:"master" doc:"Minutes after which the leader removes a master that does not answer, when at least three others vote and all of them answer. 0 removes none."`
 
+	HistoryMB   int64 `json:"history_mb" default:"2048" roles:"master,dev" doc:"Most MiB of files from which earlier states can be read (?t= in the API, --at in the command line); 0 keeps none."`
+	HistoryDays int   `json:"history_days" default:"7" roles:"master,dev" doc:"Days that earlier states are kept for, at most."`
+
 	Isolation    string            `json:"isolation" default:"auto" roles:"agent,dev" doc:"How tasks are run: container (namespaces, cgroups, images; needs root), process (plain processes, nothing enforced), or auto: container where possible."`
 	Resources    string            `json:"resources" roles:"agent,dev" doc:"What the agent offers, e.g. cpus:4;mem:8192;disk:20000;ports:[31000-32000]. Kinds that are not named are found out."`
 	ReserveCPUs  float64           `json:"reserve_cpus" default:"0" roles:"agent,dev" doc:"CPUs kept from what was found, for the host itself."`
@@ -150,6 +153,10 @@ func (c *Config) Check(role string) error {
 	positive("task_log_bytes", c.LogBytes)
 	positive("task_pids", c.TaskPids)
 	positive("image_limit_mb", c.ImageLimitMB)
+	positive("history_days", int64(c.HistoryDays))
+	if c.HistoryMB < 0 {
+		fault("history_mb", "got %d, expected 0 or more", c.HistoryMB)
+	}
 	positive("api_connections", int64(c.APIConns))
 	positive("api_connections_per_address", int64(c.APIConnsPerHost))
 	positive("api_requests", int64(c.APIRequests))

@@ -19,6 +19,7 @@ import (
 	"github.com/dcos-go/dcos/pkg/dcos"
 	"github.com/dcos-go/dcos/pkg/dispatch"
 	"github.com/dcos-go/dcos/pkg/gateway"
+	"github.com/dcos-go/dcos/pkg/history"
 	"github.com/dcos-go/dcos/pkg/link"
 	"github.com/dcos-go/dcos/pkg/scheduler"
 )
@@ -38,6 +39,7 @@ type master struct {
 	gate     *auth.Gate
 	dispatch *dispatch.Dispatcher
 	sched    *scheduler.Scheduler
+	history  *history.History // nil: none is kept
 	catalog  *catalog.Catalog
 	gateway  *gateway.Gateway
 
@@ -69,7 +71,9 @@ func newMaster(ctx context.Context, p *process) (_ *master, err error) {
 		return nil, err
 	}
 	m.links = &consensus.Links{Dial: m.dialRaft, Log: p.log}
+	m.openHistory()
 	m.raft, err = consensus.New(consensus.Options{
+		Applied:  m.applied(),
 		Identity: m.files.raft(), Log: m.files.log, Snapshots: m.files.snaps, Transport: m.links, Logger: p.log,
 		Reserve: uint64(p.c.DiskReserveMB) << 20, Core: consensus.Config{Prove: true},
 	})
@@ -141,6 +145,7 @@ func (m *master) parts() ([]part, error) {
 		return nil, err
 	}
 	all := []part{
+		{"history", m.runHistory},
 		{"raft", m.raft.Run},
 		{"peer port", m.listener.Run},
 		{"raft connections", m.serveRaft},

@@ -79,6 +79,9 @@ func (m *master) table() (*api.Table, error) {
 // dialects are all routes of a master.
 func (m *master) dialects() []api.Dialect {
 	st := api.State{Proposer: m.raft, Feed: m.raft}
+	if m.history != nil {
+		st.Past = m.history.At
+	}
 	version := client.Version{Version: config.Version, Commit: config.Commit, Date: config.Date, Level: config.FeatureLevel}
 	leader := func() dcos.MasterID { l, _ := m.raft.Leadership(); return l.Leader }
 	scheme := "https"

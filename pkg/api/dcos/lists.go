@@ -79,7 +79,17 @@ func page[T any](s *server, w http.ResponseWriter, r *http.Request, rows func(st
 }
 
 func (s *server) nodes(w http.ResponseWriter, r *http.Request) error {
-	return page(s, w, r, s.nodeRows, func(n client.Node) string { return n.ID }, nodeColumns)
+	rows := s.nodeRows
+	if api.AsksForPast(r) {
+		rows = func(v state.View) []client.Node {
+			out := s.nodeRows(v)
+			for i := range out {
+				out[i].Usage = nil // it is that of now
+			}
+			return out
+		}
+	}
+	return page(s, w, r, rows, func(n client.Node) string { return n.ID }, nodeColumns)
 }
 
 func (s *server) nodeRows(v state.View) []client.Node {
@@ -99,7 +109,11 @@ func (s *server) node(w http.ResponseWriter, r *http.Request) error {
 	if !ok {
 		return fmt.Errorf("node %.80q: %w", r.PathValue("id"), dcos.ErrNotFound)
 	}
-	api.WriteJSON(w, http.StatusOK, s.nodeRow(v, n))
+	row := s.nodeRow(v, n)
+	if api.AsksForPast(r) {
+		row.Usage = nil // it is that of now
+	}
+	api.WriteJSON(w, http.StatusOK, row)
 	return nil
 }
 
