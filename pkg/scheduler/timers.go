@@ -29,7 +29,11 @@ func (r rings) Swap(i, j int) { r[i], r[j] = r[j], r[i] }
 func (r rings) Less(i, j int) bool {
 	return cmp.Or(cmp.Compare(r[i].at, r[j].at), cmp.Compare(r[i].id, r[j].id)) < 0
 }
+
+// Push adds one; container/heap calls it.
 func (r *rings) Push(x any) { *r = append(*r, x.(ring)) } //nolint:forcetypeassert // ours alone
+
+// Pop takes the last; container/heap calls it.
 func (r *rings) Pop() any {
 	last := len(*r) - 1
 	x := (*r)[last]
