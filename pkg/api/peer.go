@@ -122,6 +122,15 @@ func (l *peerListener) Close() error { l.cancel(); return nil }
 // Addr is the port's address.
 func (l *peerListener) Addr() net.Addr { return l.addr }
 
+type connKey struct{}
+
+// ConnOf is the connection on which Serve got a request, as its listener gave
+// it; nil elsewhere.
+func ConnOf(ctx context.Context) net.Conn {
+	c, _ := ctx.Value(connKey{}).(net.Conn)
+	return c
+}
+
 // Serve runs an HTTP server on a listener until ctx ends, then lets requests
 // finish for a moment. forwarded marks every request as passed on by a master.
 func Serve(ctx context.Context, l net.Listener, h http.Handler, forwarded bool, log *slog.Logger) error {
@@ -135,6 +144,7 @@ func Serve(ctx context.Context, l net.Listener, h http.Handler, forwarded bool, 
 	defer stop()
 	srv := &http.Server{
 		Handler:           h,
+		ConnContext:       func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connKey{}, c) },
 		ReadHeaderTimeout: 5 * time.Second, // and of a TLS handshake
 		ReadTimeout:       0,               // bodies are bounded by size and by the handlers; streams have no end
 		IdleTimeout:       2 * time.Minute,

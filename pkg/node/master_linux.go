@@ -80,29 +80,12 @@ func newMaster(ctx context.Context, p *process) (_ *master, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the replicated log in %s: %w", m.files.dir, err)
 	}
-	peers := p.linkConfig(m.files.keeper.Credentials)
-	peers.Admit = m.admitPeer
-	m.listener = link.NewListener(m.peerPort, peers)
+	m.listener = link.NewListener(m.peerPort, p.linkConfig(m.files.keeper.Credentials))
 	m.gate = auth.NewGate(m.files.secrets, nil)
 	if m.catalog, err = catalog.Load(packages.Source, packages.Files()); err != nil {
 		return nil, fmt.Errorf("read the bundled catalog: %w", err)
 	}
 	return m, nil
-}
-
-// admitPeer refuses what a master that was removed passes on: its certificate is
-// good until it ends, its word is not. Raft knows its members by itself, and
-// agents are told by the leader that they were removed. A master that has no
-// rows yet, or lags, refuses for a moment too many rather than too few.
-func (m *master) admitPeer(proto string, peer dcos.Identity) error {
-	id, ok := peer.Master()
-	if proto != link.ProtoAPI || !ok {
-		return nil
-	}
-	if _, known := m.raft.View().Master(id); !known {
-		return fmt.Errorf("%w: master %s is no member of the cluster", dcos.ErrDenied, peer.ID)
-	}
-	return nil
 }
 
 // close frees what was bound; needed when the parts never ran.
@@ -134,7 +117,7 @@ func (m *master) parts() ([]part, error) {
 	}
 	public := api.New(api.Config{Table: table, Auth: api.Credentials{Bearers: m.gate, Feed: m.raft}, Leader: m, Log: m.log, Limits: m.limits()})
 	// What other masters pass on has places of its own.
-	passedOn := api.New(api.Config{Table: table, Auth: fromPeer{api.Credentials{Bearers: m.gate, Feed: m.raft}}, Leader: m, Log: m.log, Limits: m.limits()})
+	passedOn := api.New(api.Config{Table: table, Auth: fromPeer{api.Credentials{Bearers: m.gate, Feed: m.raft}, m.isMember}, Leader: m, Log: m.log, Limits: m.limits()})
 	joins := auth.NewJoinServer(auth.JoinConfig{
 		Roster:   func(ctx context.Context) (auth.Roster, error) { return m.raft.Read(ctx) },
 		Secrets:  m.files.secrets,
@@ -271,14 +254,30 @@ func (m *master) servePassedOn(ctx context.Context, h http.Handler) error {
 
 // fromPeer knows whoever a master passes on by their own token. A master that
 // asks for itself says so, and its certificate has proven that it is one.
-type fromPeer struct{ api.Credentials }
+type fromPeer struct {
+	api.Credentials
+	// member says whether a master has a row in the state.
+	member func(dcos.MasterID) bool
+}
 
 // Authenticate says who asks.
 func (f fromPeer) Authenticate(r *http.Request) (auth.Principal, error) {
 	if api.IsOwn(r) {
+		// The certificate of a master that was removed is good until it ends; its
+		// word is not, but for asking to be taken in again.
+		if c, ok := api.ConnOf(r.Context()).(*link.Conn); ok && r.URL.Path != memberRoute && r.URL.Path != startRoute {
+			if id, ok := c.Peer.Master(); !ok || !f.member(id) {
+				return auth.Principal{}, fmt.Errorf("%w: master %s is no member of the cluster", dcos.ErrDenied, c.Peer.ID)
+			}
+		}
 		return auth.Principal{ID: "master", Kind: auth.KindNode, Grants: auth.System().Grants}, nil
 	}
 	return f.Credentials.Authenticate(r)
+}
+
+func (m *master) isMember(id dcos.MasterID) bool {
+	_, known := m.raft.View().Master(id)
+	return known
 }
 
 // Leads implements api.Leader.
