@@ -83,10 +83,9 @@ static struct {
 } S;
 
 static int failed(const char *format, ...) {
-	int error = errno;
 	va_list list;
 	va_start(list, format);
-	int n = vsnprintf(S.failure, sizeof S.failure - 128, format, list);
+	int error = errno, n = vsnprintf(S.failure, sizeof S.failure - 128, format, list);
 	va_end(list);
 	if (n > (int)sizeof S.failure - 129) n = sizeof S.failure - 129;
 	if (error) snprintf(S.failure + n, 128, ": %s", strerror(error));
@@ -136,7 +135,7 @@ static int put(const char *name, const char *text, size_t n, int sync) {
 }
 
 static int64_t now_ms(void) {
-	struct timespec t;
+	struct timespec t = {0, 0};
 	clock_gettime(CLOCK_REALTIME, &t);
 	return t.tv_sec * 1000LL + t.tv_nsec / 1000000;
 }
@@ -273,8 +272,7 @@ static int each(enum who who, int (*act)(const struct op *)) {
 
 static void default_signals(void) {
 	sigset_t none;
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
+	sigemptyset(&none), sigprocmask(SIG_SETMASK, &none, NULL);
 	unsigned long def[4] = {0}; // by system call: libc keeps two signals to itself
 	for (int s = 1; s <= 64; s++) syscall(SYS_rt_sigaction, s, def, NULL, 8);
 }
@@ -326,8 +324,7 @@ static void exec_helper(int result, int go) {
 	char fd[64];
 	int plan = dup(FD_PLAN); // without close-on-exec; the helper finds its part in it
 	lseek(plan, 0, SEEK_SET);
-	fcntl(result, F_SETFD, 0);
-	fcntl(go, F_SETFD, 0);
+	fcntl(result, F_SETFD, 0), fcntl(go, F_SETFD, 0);
 	snprintf(fd, sizeof fd, "%d,%d,%d", plan, result, go);
 	char *argv[] = {"dcos", "shim-image", fd, NULL};
 	execve("/proc/self/exe", argv, environ);
@@ -354,9 +351,7 @@ static void exec_task(int result, int go) {
 }
 
 static void run_task(int result, int go, int out, int err) {
-	setsid();
-	umask(022);
-	default_signals();
+	setsid(), umask(022), default_signals();
 	write_file("/proc/self/oom_score_adj", "0");
 	int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	if (dup2(null, 0) < 0 || dup2(out, 1) < 0 || dup2(err, 2) < 0) _exit(127);
@@ -370,9 +365,8 @@ static void run_task(int result, int go, int out, int err) {
 static int lease_over(void) {
 	struct timespec t;
 	int64_t end;
-	if (S.lease < 0) return 0;
-	clock_gettime(CLOCK_BOOTTIME, &t);
-	return pread(S.lease, &end, sizeof end, 0) != sizeof end || t.tv_sec * 1000000000LL + t.tv_nsec >= end;
+	if (S.lease < 0) return 0; // not fenced
+	return clock_gettime(CLOCK_BOOTTIME, &t) < 0 || pread(S.lease, &end, sizeof end, 0) != sizeof end || t.tv_sec * 1000000000LL + t.tv_nsec >= end;
 }
 
 // start_task returns when the task's program runs. The pids are on disk before
@@ -387,8 +381,7 @@ static int start_task(void) {
 		run_task(result[1], go[0], out[1], err[1]);
 	}
 	close(result[1]); close(go[0]); close(out[1]); close(err[1]);
-	fcntl(S.out[0].pipe = out[0], F_SETFL, O_NONBLOCK);
-	fcntl(S.out[1].pipe = err[0], F_SETFL, O_NONBLOCK);
+	fcntl(S.out[0].pipe = out[0], F_SETFL, O_NONBLOCK), fcntl(S.out[1].pipe = err[0], F_SETFL, O_NONBLOCK);
 	char text[sizeof S.failure];
 	ssize_t n = 0, r;
 	if (S.helper != NULL) { // its first line is the pid of the container's first process, or else an error
@@ -445,8 +438,7 @@ static int next_segment(struct stream *s) {
 	struct segment next = {0, 0, now_ms()};
 	if (s->count > 0) {
 		const struct segment *last = &s->live[s->count - 1];
-		next.number = last->number + 1;
-		next.offset = last->offset + s->size;
+		next.number = last->number + 1, next.offset = last->offset + s->size;
 		if (s->file >= 0) {
 			snprintf(name, sizeof name, "%s.%u", s->name, last->number);
 			renameat(S.sandbox, s->name, S.sandbox, name);
@@ -457,8 +449,7 @@ static int next_segment(struct stream *s) {
 	unlinkat(S.sandbox, s->name, 0);
 	int fd = openat(S.sandbox, s->name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
 	if (fd < 0) return -1;
-	s->file = fd;
-	s->size = 0;
+	s->file = fd, s->size = 0;
 	struct segment gone = s->live[0];
 	int full = s->count == S.segments;
 	if (full) memmove(s->live, s->live + 1, --s->count * sizeof *s->live);
@@ -567,12 +558,9 @@ static int prepare(void) {
 	sigset_t chld;
 	static const int ignored[] = {SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGPIPE, SIGXFSZ, SIGUSR1, SIGUSR2, SIGALRM};
 	for (size_t i = 0; i < sizeof ignored / sizeof *ignored; i++) signal(ignored[i], SIG_IGN);
-	S.out[0] = (struct stream){.name = "stdout", .pipe = -1, .file = -1};
-	S.out[1] = (struct stream){.name = "stderr", .pipe = -1, .file = -1};
+	S.out[0] = (struct stream){.name = "stdout", .pipe = -1, .file = -1}, S.out[1] = (struct stream){.name = "stderr", .pipe = -1, .file = -1};
 	S.run = S.sandbox = S.lease = -1;
-	sigemptyset(&chld);
-	sigaddset(&chld, SIGCHLD);
-	sigprocmask(SIG_BLOCK, &chld, NULL);
+	sigemptyset(&chld), sigaddset(&chld, SIGCHLD), sigprocmask(SIG_BLOCK, &chld, NULL);
 	syscall(NR_CLOSE_RANGE, FD_FIRST_FREE, ~0U, 0);
 	for (int fd = FD_PLAN; fd < FD_FIRST_FREE; fd++) fcntl(fd, F_SETFD, FD_CLOEXEC);
 	if (prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0) return failed("become subreaper");
