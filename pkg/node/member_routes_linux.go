@@ -54,6 +54,8 @@ func tell(ctx context.Context, to *api.Peer, route string, body, into any) error
 		return fmt.Errorf("ask another master: %w: %w", dcos.ErrUnavailable, err)
 	case answer.StatusCode == http.StatusConflict:
 		return fmt.Errorf("%w: the other master answers: %.500s", dcos.ErrConflict, text)
+	case answer.StatusCode == http.StatusNotFound:
+		return fmt.Errorf("%w: the other master answers: %.500s", dcos.ErrNotFound, text)
 	case answer.StatusCode != http.StatusOK:
 		return fmt.Errorf("%w: the other master answers %d: %.500s", dcos.ErrUnavailable, answer.StatusCode, text)
 	case into == nil:

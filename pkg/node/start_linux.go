@@ -140,6 +140,10 @@ func (m *master) proveStart(ctx context.Context) error {
 			// Below feature level 2 no row will ever say so.
 			proven = true
 			m.raft.Prove()
+		case got.older && !proven:
+			// As before there were starts; asked again, as another may lead.
+			m.raft.Prove()
+			wait = askAgain
 		case !proven && got.leader == 0 && got.nothing+1 > len(stats.Voters)/2:
 			m.raft.Prove() // nobody leads; go on asking once somebody does
 		}
@@ -163,6 +167,7 @@ func (m *master) rolledBack(known uint64) error {
 // opinions are the answers of one round.
 type opinions struct {
 	known, later, removed bool
+	older                 bool // the leader is of a build that cannot say
 	nothing               int
 	answered, denied      int
 	leader                dcos.MasterID
@@ -175,6 +180,7 @@ func (m *master) askAll(ctx context.Context, s start) opinions {
 	var mu sync.Mutex
 	var out opinions
 	var all sync.WaitGroup
+	lead := m.raft.Stats().Leader
 	for _, id := range m.otherMasters() {
 		all.Go(func() { // ends with ctx at the latest
 			var o opinion
@@ -182,8 +188,11 @@ func (m *master) askAll(ctx context.Context, s start) opinions {
 			mu.Lock()
 			defer mu.Unlock()
 			if err != nil {
-				if errors.Is(err, dcos.ErrDenied) {
+				switch {
+				case errors.Is(err, dcos.ErrDenied):
 					out.denied++
+				case errors.Is(err, dcos.ErrNotFound): // a build that knows of no starts
+					out.older = out.older || id == lead
 				}
 				return
 			}
