@@ -109,6 +109,24 @@ func ParseMoment(text string, now dcos.Time) (dcos.Time, error) {
 	return at, nil
 }
 
+// Checked is the state for a write that is refused by what is there: this
+// master's own when the check likes it, since Apply checks again, and otherwise
+// the confirmed one. A master that has lost the lead and does not know it yet
+// must not refuse by what it remembers.
+func (s State) Checked(r *http.Request, check func(state.View) error) (state.View, error) {
+	v := s.Feed.View()
+	err := check(v)
+	if err == nil || !errors.Is(err, dcos.ErrNotFound) && !errors.Is(err, dcos.ErrConflict) {
+		return v, err
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), readPatience)
+	defer cancel()
+	if v, err = s.Feed.Read(ctx); err != nil {
+		return v, fmt.Errorf("read the state: %w", kindOf(err, dcos.ErrUnavailable))
+	}
+	return v, check(v)
+}
+
 // Propose carries commands out in the name of who asked. Its error is also the
 // first one among the items.
 func (s State) Propose(r *http.Request, cmds ...state.Command) (state.Result, error) {

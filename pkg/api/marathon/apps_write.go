@@ -51,9 +51,14 @@ func (s *server) createApp(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	v := s.State.Feed.View()
-	if _, err := shown(v, a.ID); err == nil {
-		return exists(a.ID)
+	v, err := s.State.Checked(r, func(v state.View) error {
+		if isShown(v, a.ID) {
+			return exists(a.ID)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
 	}
 	if o.dryRun {
 		return s.dryRun(w, v, o, []state.PutApp{{App: a, Mode: state.PutCreate}})
@@ -79,6 +84,7 @@ func (s *server) createApp(w http.ResponseWriter, r *http.Request) error {
 // created is the answer to a creation: the definition as it was accepted, with
 // the service ports that were given out.
 func (s *server) created(a dcos.App, item state.Item) client.App {
+	a.Version = item.Version
 	if stored, ok := s.State.Feed.View().AppAt(a.ID, item.Version); ok {
 		a = *stored
 	}
@@ -220,8 +226,11 @@ func planPut(v state.View, id dcos.AppID, doc []byte, o options, patch bool) (st
 // has moved on meanwhile.
 func (s *server) change(w http.ResponseWriter, r *http.Request, o options, plan func(state.View) ([]state.PutApp, error)) error {
 	for try := 1; ; try++ {
-		v := s.State.Feed.View()
-		puts, err := plan(v)
+		var puts []state.PutApp
+		v, err := s.State.Checked(r, func(v state.View) (err error) {
+			puts, err = plan(v)
+			return err
+		})
 		if err != nil {
 			return err
 		}
@@ -287,7 +296,10 @@ func (s *server) postBelow(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	v := s.State.Feed.View()
+	v, err := s.present(r, id)
+	if err != nil {
+		return err
+	}
 	row, err := shown(v, id)
 	if err != nil {
 		return err
@@ -302,6 +314,14 @@ func (s *server) postBelow(w http.ResponseWriter, r *http.Request) error {
 	}
 	answer(w, http.StatusOK, res)
 	return nil
+}
+
+// present is the state for a write to an app that must be there.
+func (s *server) present(r *http.Request, id dcos.AppID) (state.View, error) {
+	return s.State.Checked(r, func(v state.View) error {
+		_, err := shown(v, id)
+		return err
+	})
 }
 
 // gone says in Marathon's words that an app went away in between.
@@ -332,8 +352,8 @@ func (s *server) deleteBelow(w http.ResponseWriter, r *http.Request) error {
 	if o.ifMatch != 0 {
 		return badRequest("If-Match works with PUT and PATCH")
 	}
-	v := s.State.Feed.View()
-	if _, err := shown(v, id); err != nil {
+	v, err := s.present(r, id)
+	if err != nil {
 		return err
 	}
 	var cmd state.Command = state.DeleteApp{App: id, Force: o.force}
