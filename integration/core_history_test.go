@@ -54,7 +54,7 @@ func TestCoreHistoriesUnderFaultsAreLinearizable(t *testing.T) {
 	seen := &injured{times: map[string]int{}}
 	requests, unknown := 0, 0
 	for i := range n {
-		h := c.record(t, seed+i, int(i), seen)
+		h := c.record(t, seed+i, int(i), seen, processFaults, networkFaults)
 		requests, unknown = requests+h.Requests(), unknown+h.Count(history.Unknown)
 		began := time.Now()
 		v := h.Judge(judgeLimit)
@@ -79,8 +79,9 @@ func TestCoreHistoriesUnderFaultsAreLinearizable(t *testing.T) {
 	}
 }
 
-// record lets clients work while faults happen, and ends in peace.
-func (c *cluster) record(t *testing.T, seed uint64, first int, seen *injured) *history.Recorder {
+// record lets clients work while faults of several kinds happen, one of each at
+// a time, and ends in peace.
+func (c *cluster) record(t *testing.T, seed uint64, first int, seen *injured, kinds ...[]fault) *history.Recorder {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), historyLimit)
 	defer cancel()
@@ -92,13 +93,9 @@ func (c *cluster) record(t *testing.T, seed uint64, first int, seen *injured) *h
 	faulty, endFaults := context.WithTimeout(ctx, historySpan)
 	defer endFaults()
 	var faults, clients sync.WaitGroup
-	if seen != nil {
-		faults.Go(func() {
-			c.injure(faulty, t, rand.New(rand.NewPCG(seed, 1<<32)), processFaults, first, seen)
-		})
-		faults.Go(func() {
-			c.injure(faulty, t, rand.New(rand.NewPCG(seed, 2<<32)), networkFaults, first, seen)
-		})
+	for i, kind := range kinds {
+		dice := rand.New(rand.NewPCG(seed, uint64(i+1)<<32))
+		faults.Go(func() { c.injure(faulty, t, dice, kind, first, seen) })
 	}
 	working, endWork := context.WithCancel(ctx)
 	defer endWork()

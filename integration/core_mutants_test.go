@@ -81,22 +81,32 @@ func (c *cluster) swap(t *testing.T, binary string) {
 	})
 }
 
+// mutantHistories is how many histories may be needed to catch a bug.
+const mutantHistories = 12
+
 func TestCoreHistoriesCatchPlantedStaleReads(t *testing.T) {
 	c := sharedMasters.use(t)
 	good, err := builtBinary()
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Each with how many histories may be needed.
-	for name, limit := range map[string]int{"read-own-view": 2, "leader-reads-unasked": 8} {
+	// A leader that does not know that it is none any more is what the second
+	// one needs.
+	var deposed []fault
+	for _, f := range networkFaults {
+		if f.name == "leader cut off" {
+			deposed = append(deposed, f)
+		}
+	}
+	for name, kinds := range map[string][][]fault{"read-own-view": {processFaults, networkFaults}, "leader-reads-unasked": {deposed}} {
 		t.Run(name, func(t *testing.T) {
 			began := time.Now()
 			bad := readPlanted(t, name).build(t)
 			t.Logf("built in %v", time.Since(began).Round(time.Millisecond))
 			c.swap(t, bad)
 			seed := number(t, "DCOS_SEED", rand.Uint64()>>1)
-			for i := range limit {
-				h := c.record(t, seed+uint64(i), 0, &injured{times: map[string]int{}})
+			for i := range mutantHistories {
+				h := c.record(t, seed+uint64(i), 0, &injured{times: map[string]int{}}, kinds...)
 				v := h.Judge(judgeLimit)
 				if len(v.Problems) == 0 {
 					continue
@@ -111,7 +121,7 @@ func TestCoreHistoriesCatchPlantedStaleReads(t *testing.T) {
 				t.Logf("caught by history %d, seed %d: %s", i+1, seed+uint64(i), strings.Join(v.Problems, "; "))
 				return
 			}
-			t.Errorf("not caught by %d histories from seed %d on", limit, seed)
+			t.Errorf("not caught by %d histories from seed %d on", mutantHistories, seed)
 		})
 	}
 	c.swap(t, good)

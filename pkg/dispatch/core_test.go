@@ -677,6 +677,20 @@ func TestRefusedHelloKeepsNoOtherWaiting(t *testing.T) {
 	r.wantNode("n", dcos.NodeActive)
 }
 
+func TestAgentWithTooManyAttributesIsRefused(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	h := hello("n")
+	h.Node.Attributes = map[string]string{}
+	for i := range 200 {
+		h.Node.Attributes[fmt.Sprint("a", i)] = strings.Repeat("x", 400)
+	}
+	r.open(1, h)
+	if refused := sent[wire.Refused](r, 1); len(refused) != 1 || !strings.Contains(refused[0].Why, "attributes") {
+		t.Fatalf("effects %v, want a refusal that names the attributes", r.out)
+	}
+}
+
 func TestCommandThatChangesNothingIsNotWaitedForLong(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)

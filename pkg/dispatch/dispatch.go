@@ -54,6 +54,7 @@ const (
 	retryClone   = 5 * time.Second  // told to an agent whose id is in use
 	retryNever   = 60 * time.Second // told to an agent that cannot succeed as it is
 	maxSessions  = 20000
+	maxSaid      = 64 << 10  // bytes of what an agent may say of its machine
 	maxPending   = 4096      // statuses of one node that wait
 	batchNode    = 256       // statuses of one node in one proposal
 	batchTotal   = 1024      // statuses in one proposal

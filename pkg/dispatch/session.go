@@ -108,6 +108,8 @@ func (c *Core) onOpened(now time.Time, ev Opened) {
 		c.refuse(ev.Sess, id, fmt.Sprintf("the agent calls itself %q, its certificate says %q: join the machine anew", id, ev.Peer.ID), retryNever)
 	case h.Node.Boot == "":
 		c.refuse(ev.Sess, id, "the agent names no boot", retryNever)
+	case saidBytes(h.Node) > maxSaid:
+		c.refuse(ev.Sess, id, fmt.Sprintf("the agent says %d bytes of its machine, expected %d at most: it needs fewer attributes", saidBytes(h.Node), maxSaid), retryNever)
 	case c.removed(id):
 		c.sendAway(ev.Sess, id)
 	case len(c.sessions) >= maxSessions:
@@ -115,6 +117,18 @@ func (c *Core) onOpened(now time.Time, ev Opened) {
 	default:
 		c.admit(now, ev, version)
 	}
+}
+
+// saidBytes is about how much of the state an agent's words take.
+func saidBytes(n dcos.Node) int {
+	size := 16 * len(n.Total.Ports)
+	for name, value := range n.Attributes {
+		size += len(name) + len(value)
+	}
+	for _, s := range n.NotEnforced {
+		size += len(s)
+	}
+	return size
 }
 
 func (c *Core) admit(now time.Time, ev Opened, version uint32) {
