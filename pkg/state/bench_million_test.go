@@ -133,7 +133,7 @@ func BenchmarkMillion(b *testing.B) {
 	const tasks, nodes = 1_000_000, 5_000
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	defer debug.SetGCPercent(debug.SetGCPercent(50)) // as a master does
+	defer debug.SetGCPercent(debug.SetGCPercent(50)) // GOGC=50: half of what is live may be garbage
 	for range b.N {
 		l := &load{b: b}
 		l.s, l.index = loaded(b, tasks, nodes)

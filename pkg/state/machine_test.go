@@ -223,49 +223,55 @@ func (m *machine) drawOther(t *rapid.T) Command {
 
 func TestStoresStayEqualAndSoundUnderAnyLog(t *testing.T) {
 	t.Parallel()
-	rapid.Check(t, func(t *rapid.T) {
-		m := &machine{stores: []*Store{New(), New(), New()}, now: epoch0}
-		m.commit(t, encode(t, Proposal{Commands: []Command{InitCluster{Info: dcos.ClusterInfo{ID: "c", Level: pick(t, "level", Level, Level, Level, 1)}}}}))
-		m.commit(t, encode(t, Proposal{Commands: []Command{PutRole{Role: "eng"}, PutRole{Role: "eng/db"}}}))
-		for _, id := range []string{"n1", "n2"} {
-			m.commit(t, encode(t, Proposal{Commands: []Command{PutNode{Node: testNode(id)}}}))
-		}
-		m.commit(t, encode(t, Proposal{Commands: []Command{PutApp{App: testApp("/a", 3)}, PutApp{App: testApp("/b", 2)}}}))
-		t.Repeat(map[string]func(*rapid.T){
-			"": m.check,
-			"proposal": func(t *rapid.T) {
-				p := Proposal{Principal: pick(t, "principal", "", "admin")}
-				for range rapid.IntRange(1, 3).Draw(t, "commands") {
-					p.Commands = append(p.Commands, m.command(t))
-				}
-				m.seq++
-				p.ID = dcos.ProposalID{Proposer: 1 + m.seq%3, Seq: m.seq}
-				m.sent = append(m.sent, encode(t, p))
-				m.commit(t, m.sent[len(m.sent)-1])
-			},
-			"one command, all or nothing": m.single,
-			"scheduler and agents":        m.progress,
-			"repeat":                      m.repeat,
-			"time": func(t *rapid.T) {
-				m.now = m.now.Add(time.Duration(rapid.IntRange(-1000, 100_000).Draw(t, "millis")) * time.Millisecond)
-			},
-			"replace a store by its snapshot": func(t *rapid.T) {
-				i := rapid.IntRange(1, 2).Draw(t, "store")
-				back := reread(t, m.stores[i].View())
-				if got, want := dump(back.View()), dump(m.stores[i].View()); got != want {
-					t.Fatalf("read back:\n%s\nwritten:\n%s", got, want)
-				}
-				m.stores[i] = back
-			},
-			"an old view": func(t *rapid.T) {
-				v := m.view()
-				before := dump(v)
-				m.commit(t, encode(t, Proposal{Commands: []Command{m.command(t), m.command(t)}}))
-				if after := dump(v); after != before {
-					t.Fatalf("a view changed from\n%s\nto\n%s", before, after)
-				}
-			},
-		})
+	rapid.Check(t, anyLog)
+}
+
+// FuzzCommands is the same with logs that the fuzzer finds.
+func FuzzCommands(f *testing.F) { f.Fuzz(rapid.MakeFuzz(anyLog)) }
+
+// anyLog commits random entries to three stores, which must stay equal.
+func anyLog(t *rapid.T) {
+	m := &machine{stores: []*Store{New(), New(), New()}, now: epoch0}
+	m.commit(t, encode(t, Proposal{Commands: []Command{InitCluster{Info: dcos.ClusterInfo{ID: "c", Level: pick(t, "level", Level, Level, Level, 1)}}}}))
+	m.commit(t, encode(t, Proposal{Commands: []Command{PutRole{Role: "eng"}, PutRole{Role: "eng/db"}}}))
+	for _, id := range []string{"n1", "n2"} {
+		m.commit(t, encode(t, Proposal{Commands: []Command{PutNode{Node: testNode(id)}}}))
+	}
+	m.commit(t, encode(t, Proposal{Commands: []Command{PutApp{App: testApp("/a", 3)}, PutApp{App: testApp("/b", 2)}}}))
+	t.Repeat(map[string]func(*rapid.T){
+		"": m.check,
+		"proposal": func(t *rapid.T) {
+			p := Proposal{Principal: pick(t, "principal", "", "admin")}
+			for range rapid.IntRange(1, 3).Draw(t, "commands") {
+				p.Commands = append(p.Commands, m.command(t))
+			}
+			m.seq++
+			p.ID = dcos.ProposalID{Proposer: 1 + m.seq%3, Seq: m.seq}
+			m.sent = append(m.sent, encode(t, p))
+			m.commit(t, m.sent[len(m.sent)-1])
+		},
+		"one command, all or nothing": m.single,
+		"scheduler and agents":        m.progress,
+		"repeat":                      m.repeat,
+		"time": func(t *rapid.T) {
+			m.now = m.now.Add(time.Duration(rapid.IntRange(-1000, 100_000).Draw(t, "millis")) * time.Millisecond)
+		},
+		"replace a store by its snapshot": func(t *rapid.T) {
+			i := rapid.IntRange(1, 2).Draw(t, "store")
+			back := reread(t, m.stores[i].View())
+			if got, want := dump(back.View()), dump(m.stores[i].View()); got != want {
+				t.Fatalf("read back:\n%s\nwritten:\n%s", got, want)
+			}
+			m.stores[i] = back
+		},
+		"an old view": func(t *rapid.T) {
+			v := m.view()
+			before := dump(v)
+			m.commit(t, encode(t, Proposal{Commands: []Command{m.command(t), m.command(t)}}))
+			if after := dump(v); after != before {
+				t.Fatalf("a view changed from\n%s\nto\n%s", before, after)
+			}
+		},
 	})
 }
 
