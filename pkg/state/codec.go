@@ -99,7 +99,7 @@ func specOf[C Command](number uint64, name string) commandSpec {
 }
 
 // since says at which feature level a command came.
-func (s commandSpec) since(level uint64) commandSpec {
+func (s commandSpec) since(level uint64) commandSpec { //nolint:unparam // there will be a third level
 	s.level = level
 	return s
 }

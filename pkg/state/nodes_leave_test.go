@@ -177,8 +177,11 @@ func TestAtTheFirstLevelALostNodeLosesAllItsTasks(t *testing.T) {
 	c.must(InitCluster{Info: dcos.ClusterInfo{ID: "c", Name: "c", Level: 1}})
 	c.must(PutNode{Node: testNode("n1")})
 	for _, cmd := range []Command{
-		DrainNode{Node: "n1"}, RetireNode{Node: "n1"}, PutApp{App: dcos.App{ID: "/f", Fence: dcos.FenceLease}},
-		PutApp{App: dcos.App{ID: "/u", Unreachable: dcos.Unreachable{Disabled: true}}}, LoseTasks{Node: "n1", Unreachable: true},
+		DrainNode{Node: "n1"},
+		RetireNode{Node: "n1"},
+		PutApp{App: dcos.App{ID: "/f", Fence: dcos.FenceLease}},
+		PutApp{App: dcos.App{ID: "/u", Unreachable: dcos.Unreachable{Disabled: true}}},
+		LoseTasks{Node: "n1", Unreachable: true},
 	} {
 		if err := c.s.View().Admits(cmd); err == nil {
 			t.Errorf("%T may be proposed to masters that do not know it", cmd)
