@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"time"
 
 	"github.com/dcos-go/dcos/pkg/dcos"
 	"github.com/dcos-go/dcos/pkg/journal"
@@ -126,8 +127,24 @@ func (r *Raft) Read(ctx context.Context) (state.View, error) {
 	if res, ok := f.(Resolved); ok {
 		return state.View{}, res.Err
 	}
-	return r.View(), nil
+	// The core counts a snapshot of the leader as applied once it is durable; the
+	// state machine may still be reading it.
+	for v := r.View(); ; v = r.View() {
+		if v.Index() >= f.(ReadOK).Index {
+			return v, nil
+		}
+		select {
+		case <-ctx.Done():
+			return state.View{}, fmt.Errorf("%w: %w", dcos.ErrUnavailable, ctx.Err())
+		case <-r.down:
+			return state.View{}, errDown
+		case <-time.After(installLook):
+		}
+	}
 }
+
+// installLook is how often a read looks whether a snapshot is installed.
+const installLook = 2 * time.Millisecond
 
 // change asks for a change of members or leadership.
 func (r *Raft) change(ctx context.Context, e func(Ticket) Event) error {
