@@ -160,12 +160,14 @@ func (c *census) weight(m member) int {
 		return 0
 	case m.task.State == dcos.TaskWaiting:
 		return 1
-	case m.moving || !c.reachable(m.task):
+	case !c.reachable(m.task):
 		return 2
 	case m.task.State == dcos.TaskStarting:
 		return 4
+	case m.task.State == dcos.TaskRunning && m.moving:
+		return 5 // it does its work, but not for long
 	case m.task.State == dcos.TaskRunning:
-		return 5
+		return 6
 	}
 	return 3 // placed or staging
 }

@@ -2,6 +2,7 @@ package app_test
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -112,7 +113,7 @@ func (w *world) step(cmds []state.Command) {
 		return
 	}
 	moving, over := w.moving()
-	rolling := deploying && d.Steps[d.Step-1] == dcos.ActionRestart || !deploying && moving
+	rolling := deploying && slices.Contains(d.Steps, dcos.ActionRestart) || !deploying && moving
 	n := int(row.App.Instances)
 	least, most := n, n
 	if rolling {
@@ -180,7 +181,10 @@ func (w *world) look() counts {
 		return c
 	}
 	for t := range v.TasksOf(web) {
-		if !t.State.Terminal() {
+		// An unreachable task may have ceased to count (unreachableStrategy), unless
+		// it is fenced.
+		def, ok := v.AppAt(web, t.Version)
+		if !t.State.Terminal() && (t.Unreachable == 0 || ok && def.Fence != dcos.FenceNone) {
 			c.all++
 		}
 		if t.State == dcos.TaskWaiting {
