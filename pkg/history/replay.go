@@ -31,7 +31,11 @@ func (h *History) replay(ctx context.Context, at dcos.Time, live dcos.Index) (st
 	if at > c.lastTime && (i < len(book)-1 || c.last < live) {
 		return state.View{}, errGap(at, spans(book))
 	}
-	return h.play(ctx, c, at)
+	v, err := h.play(ctx, c, at)
+	if err == nil && v.Time() == 0 { // before the cluster's first entry
+		return state.View{}, errGap(at, spans(book))
+	}
+	return v, err
 }
 
 func (h *History) play(ctx context.Context, c chapter, at dcos.Time) (state.View, error) {
