@@ -142,7 +142,8 @@ type (
 	// CompactLog drops what a durable snapshot has replaced; see Log.Compact.
 	// It takes its place among the Appends and has no answer but their errors.
 	CompactLog struct{ Snapshot *pb.Snapshot }
-	// ReadOK answers ReadAsked: Index is applied.
+	// ReadOK answers ReadAsked: Index is applied, or part of a snapshot whose
+	// Install came before; the reader must wait for that.
 	ReadOK struct {
 		Ticket Ticket
 		Index  dcos.Index

@@ -78,7 +78,7 @@ type Raft struct {
 
 	events   *inbox[Event]  // to the loop
 	disk     *inbox[Effect] // Append and CompactLog
-	machine  *inbox[Effect] // Apply, Install and SaveSnapshot
+	machine  *inbox[Effect] // Apply, Install, SaveSnapshot, and ReadOK that waits for an Install
 	received atomic.Int64   // bytes of messages among events
 
 	calls  calls
@@ -223,7 +223,13 @@ func (r *Raft) step(ctx context.Context, wake *wakers, e Event) error {
 		case SendSnapshot:
 			r.wg.Go(func() { r.sendSnapshot(ctx, f) }) // until sent, or ctx ends
 		case ReadOK:
-			r.calls.answer(f.Ticket, f)
+			// A snapshot that holds Index may still be on its way into the state
+			// machine: the answer comes behind it.
+			if r.View().Index() < f.Index {
+				r.machine.put(f)
+			} else {
+				r.calls.answer(f.Ticket, f)
+			}
 		case Resolved:
 			r.calls.answer(f.Ticket, f)
 		case Lead:
@@ -307,6 +313,8 @@ func (r *Raft) runMachine(ctx context.Context) {
 			case SaveSnapshot:
 				view := r.store.View()
 				r.wg.Go(func() { r.save(f, view) }) // until the file is written
+			case ReadOK:
+				r.calls.answer(f.Ticket, f)
 			}
 			if err != nil {
 				r.events.put(Applied{Err: err})

@@ -224,7 +224,12 @@ func (m *master) carry(f consensus.Effect) {
 	case consensus.SendSnapshot:
 		m.sendSnapshot(f)
 	case consensus.ReadOK:
-		m.answer(f.Ticket, f)
+		if m.store.View().Index() < f.Index { // its snapshot is on its way
+			m.work = append(m.work, f)
+			m.machine()
+		} else {
+			m.answer(f.Ticket, f)
+		}
 	case consensus.Resolved:
 		m.answer(f.Ticket, f)
 	case consensus.Lead:
@@ -362,6 +367,8 @@ func (m *master) machine() {
 		switch f := f.(type) {
 		case consensus.Apply:
 			m.apply(f)
+		case consensus.ReadOK:
+			m.answer(f.Ticket, f)
 		case consensus.Install:
 			m.install(dcos.Index(f.Snapshot.GetMetadata().GetIndex()))
 		case consensus.SaveSnapshot:
@@ -415,11 +422,15 @@ func (m *master) install(index dcos.Index) {
 	if err == nil {
 		err = m.snaps.Prune(index)
 	}
-	if errors.Is(err, journaltest.ErrCrashed) {
+	switch {
+	case errors.Is(err, journaltest.ErrCrashed):
 		m.powerLoss()
 		return
-	}
-	if err != nil {
+	case errors.Is(err, errDisk), errors.Is(err, journal.ErrDamaged) && m.flipped:
+		m.broken = true
+		m.stops(err)
+		return
+	case err != nil:
 		m.w.fail("master %d cannot install the snapshot at %d: %v", m.id, index, err)
 	}
 	m.w.note("master %d installs the snapshot at %d", m.id, index)

@@ -51,6 +51,7 @@ type Options struct {
 	From   uint64        // beginning with this one
 	Length time.Duration // virtual time of each
 	Jobs   int
+	Again  int    // run the one seed so often and compare
 	Replay bool   // run failing seeds twice more and compare byte for byte
 	Mutate bool   // then plant bugs and see that they are caught
 	Mutant string // only this one
@@ -72,6 +73,7 @@ func Command(ctx context.Context, self, args []string, out io.Writer) error {
 	minutes := 10.0
 	flags.Uint64Var(&o.Seed, "seed", 0, "run this one seed and print the hash of its trace")
 	flags.BoolVar(&o.Trace, "trace", false, "with --seed: print the whole trace")
+	flags.IntVar(&o.Again, "replay", 1, "with --seed: run it so many times, each in a process of its own, and compare the traces byte for byte")
 	flags.IntVar(&o.Seeds, "seeds", 300, "how many seeds to run")
 	flags.Uint64Var(&o.From, "from", 1, "the first of them")
 	flags.Float64Var(&minutes, "minutes", minutes, "virtual minutes of each run")
@@ -107,6 +109,8 @@ func Main(ctx context.Context, o Options, out io.Writer) error {
 	switch {
 	case o.child:
 		return runChild(ctx, o, out)
+	case o.Seed != 0 && o.Again > 1:
+		return runAgain(ctx, o, o.Self, out)
 	case o.Seed != 0:
 		return runOne(o, out)
 	}

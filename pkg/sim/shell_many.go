@@ -172,11 +172,11 @@ func replay(ctx context.Context, o Options, failed []Outcome, out io.Writer) err
 		seeds = append(seeds, o.From+uint64(i))
 	}
 	for _, seed := range seeds {
-		a, err := traceOf(ctx, o, seed)
+		a, err := traceOf(ctx, o, o.Self, seed)
 		if err != nil {
 			return err
 		}
-		b, err := traceOf(ctx, o, seed)
+		b, err := traceOf(ctx, o, o.Self, seed)
 		if err != nil {
 			return err
 		}
@@ -193,9 +193,36 @@ func replay(ctx context.Context, o Options, failed []Outcome, out io.Writer) err
 	return nil
 }
 
-func traceOf(ctx context.Context, o Options, seed uint64) ([]byte, error) {
-	args := append(slices.Clone(o.Self[1:]), "--seed", strconv.FormatUint(seed, 10), "--trace", "--minutes", strconv.FormatFloat(o.Length.Minutes(), 'g', -1, 64))
-	cmd := exec.CommandContext(ctx, o.Self[0], args...)
+// runAgain runs one seed several times and compares the whole traces.
+func runAgain(ctx context.Context, o Options, program []string, out io.Writer) error {
+	var first []byte
+	for i := range o.Again {
+		text, err := traceOf(ctx, o, program, o.Seed)
+		switch {
+		case err != nil:
+			return err
+		case i == 0:
+			first = text
+		case !bytes.Equal(first, text):
+			fmt.Fprintf(out, "seed %d: run %d of %d differs from the first\n", o.Seed, i+1, o.Again)
+			return ErrFound
+		}
+	}
+	last := bytes.TrimSpace(first)
+	if bytes.Contains(last, []byte("\nsee it again:")) {
+		last = last[:bytes.LastIndexByte(last, '\n')]
+	}
+	last = last[bytes.LastIndexByte(last, '\n')+1:]
+	fmt.Fprintf(out, "%s\nsim: seed %d run %d times, %d bytes of trace equal each time\n", last, o.Seed, o.Again, len(first))
+	if bytes.Contains(last, []byte(" fails at ")) {
+		return ErrFound
+	}
+	return nil
+}
+
+func traceOf(ctx context.Context, o Options, program []string, seed uint64) ([]byte, error) {
+	args := append(slices.Clone(program[1:]), "--seed", strconv.FormatUint(seed, 10), "--trace", "--minutes", strconv.FormatFloat(o.Length.Minutes(), 'g', -1, 64))
+	cmd := exec.CommandContext(ctx, program[0], args...)
 	text, err := cmd.Output()
 	var exit *exec.ExitError
 	if err != nil && (!errors.As(err, &exit) || exit.ExitCode() != 1) {

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -24,7 +25,7 @@ type mutant struct {
 }
 
 // mutantSeeds is how many seeds may be needed to catch a bug.
-const mutantSeeds = 300
+const mutantSeeds = 100
 
 // runMutants builds the simulator once per mutant and runs seeds until the bug
 // is caught. A bug that is not caught means that the simulator is too weak.
@@ -46,34 +47,79 @@ func runMutants(ctx context.Context, o Options, out io.Writer) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	missed := 0
-	for _, m := range all {
-		from := time.Now()
-		program, err := m.build(ctx, tool, root, dir)
-		if err != nil {
-			return err
-		}
-		built := time.Since(from)
-		t, err := spread(ctx, o, []string{program}, mutantSeeds, true)
-		if err != nil {
-			return fmt.Errorf("sim: mutant %s: %w", m.name, err)
-		}
-		_ = os.Remove(program)
-		if len(t.failed) == 0 {
-			missed++
-			fmt.Fprintf(out, "mutant %-34s NOT CAUGHT by %d seeds: %s\n", m.name, t.runs, m.breaks)
-			continue
-		}
-		f := t.failed[0]
-		what, _, _ := strings.Cut(f.Violation, "\n")
-		fmt.Fprintf(out, "mutant %-34s caught by seed %d within %d runs (built in %v, run in %v): %.160s\n",
-			m.name, f.Seed, t.runs, built.Round(100*time.Millisecond), (time.Since(from) - built).Round(100*time.Millisecond), what)
+	p := panel{o: o, out: out, tool: tool, root: root, dir: dir, queue: all}
+	p.o.Jobs = 1 // of each; as many bugs at once as there are jobs
+	var work sync.WaitGroup
+	for range max(o.Jobs, 1) {
+		work.Go(func() { // until every bug was looked for, or ctx ends
+			for m, ok := p.next(); ok && ctx.Err() == nil; m, ok = p.next() {
+				p.look(ctx, m)
+			}
+		})
 	}
-	fmt.Fprintf(out, "sim: %d of %d planted bugs caught\n", len(all)-missed, len(all))
-	if missed > 0 {
+	work.Wait()
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "sim: %d of %d planted bugs caught, within %d seeds and %v\n", len(all)-p.missed, len(all), p.seeds, p.longest.Round(100*time.Millisecond))
+	if p.missed > 0 {
 		return ErrFound
 	}
 	return nil
+}
+
+// panel looks for bugs side by side: one is built while another is run.
+type panel struct {
+	o               Options
+	out             io.Writer
+	tool, root, dir string
+
+	mu      sync.Mutex
+	queue   []mutant      // guarded by mu, as all below
+	missed  int           // not caught, or not to be planted
+	seeds   int           // that the hardest to catch took
+	longest time.Duration // likewise
+}
+
+func (p *panel) next() (mutant, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.queue) == 0 {
+		return mutant{}, false
+	}
+	m := p.queue[0]
+	p.queue = p.queue[1:]
+	return m, true
+}
+
+// look builds one mutant and runs seeds until it is caught.
+func (p *panel) look(ctx context.Context, m mutant) {
+	from := time.Now()
+	program, err := m.build(ctx, p.tool, p.root, p.dir)
+	built := time.Since(from)
+	var t tally
+	if err == nil {
+		t, err = spread(ctx, p.o, []string{program}, mutantSeeds, true)
+		_ = os.Remove(program)
+	}
+	ran := time.Since(from) - built
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case ctx.Err() != nil:
+	case err != nil:
+		p.missed++
+		fmt.Fprintf(p.out, "mutant %-34s CANNOT BE TRIED: %v\n", m.name, err)
+	case len(t.failed) == 0:
+		p.missed++
+		fmt.Fprintf(p.out, "mutant %-34s NOT CAUGHT by %d seeds in %v: %s\n", m.name, t.runs, ran.Round(100*time.Millisecond), m.breaks)
+	default:
+		p.seeds, p.longest = max(p.seeds, t.runs), max(p.longest, ran)
+		f := t.failed[0]
+		what, _, _ := strings.Cut(f.Violation, "\n")
+		fmt.Fprintf(p.out, "mutant %-34s caught by seed %d within %d runs (built in %v, run in %v): %.160s\n",
+			m.name, f.Seed, t.runs, built.Round(100*time.Millisecond), ran.Round(100*time.Millisecond), what)
+	}
 }
 
 // sourceRoot is the module's directory, at or above the working directory.
