@@ -49,7 +49,11 @@ type mark struct {
 }
 
 func (l *live) view() state.View { l.mu.Lock(); defer l.mu.Unlock(); return l.store.View() }
-func (l *live) now() time.Time   { l.mu.Lock(); defer l.mu.Unlock(); return time.UnixMilli(int64(l.clock)) }
+func (l *live) now() time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return time.UnixMilli(int64(l.clock))
+}
 
 func config(dir string) Config {
 	return Config{Dir: dir, Bytes: 1 << 30, Age: 1000 * time.Hour, chapterBytes: 2000}
