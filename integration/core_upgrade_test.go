@@ -115,7 +115,7 @@ func refused(err error, status int, texts ...string) error {
 	}
 	for _, text := range texts {
 		if !strings.Contains(refusal.Error(), text) {
-			return fmt.Errorf("the refusal says %q, want %q", refusal, text)
+			return fmt.Errorf("the refusal says %q, want %q", refusal.Error(), text)
 		}
 	}
 	return nil
@@ -172,8 +172,13 @@ func TestCoreFeatureLevelTwoBuilds(t *testing.T) {
 	})
 	c.letUp(t, last)
 	c.mustBeWhole(t)
-	put := func(ctx context.Context, api *client.Client) error { return api.PutRole(ctx, "eng", client.RoleSettings{Weight: 2}) }
-	finish := func(ctx context.Context, api *client.Client) error { _, err := api.FinishUpgrade(ctx, false); return err }
+	put := func(ctx context.Context, api *client.Client) error {
+		return api.PutRole(ctx, "eng", client.RoleSettings{Weight: 2})
+	}
+	finish := func(ctx context.Context, api *client.Client) error {
+		_, err := api.FinishUpgrade(ctx, false)
+		return err
+	}
 	if h, err := c.leader(t.Context()); err == nil && h != last {
 		if err := refused(c.ask(t.Context(), put), http.StatusConflict, "feature level 2, the cluster is at 1", "dcos upgrade finish"); err != nil {
 			t.Errorf("make a role while an old master is there: %v", err)

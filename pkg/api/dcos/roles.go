@@ -97,7 +97,7 @@ func quotaOf(in client.RoleSettings) (q dcos.Quota, weight uint32, err error) {
 	if share > 1_000_000_000 && err == nil {
 		err = fmt.Errorf("%w: weight %v, expected at most 1000000", dcos.ErrInvalid, in.Weight)
 	}
-	return q, uint32(share), err //nolint:gosec // bounded above
+	return q, uint32(share), err
 }
 
 func (s *server) removeRole(w http.ResponseWriter, r *http.Request) error {
