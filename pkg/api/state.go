@@ -92,15 +92,15 @@ func (s State) past(w http.ResponseWriter, r *http.Request) (state.View, error) 
 // as in -10m, -36h or -7d.
 func ParseMoment(text string, now dcos.Time) (dcos.Time, error) {
 	if ago, ok := strings.CutPrefix(text, "-"); ok {
-		days := time.Duration(1)
+		times := int64(1)
 		if n, ok := strings.CutSuffix(ago, "d"); ok {
-			ago, days = n+"h", 24
+			ago, times = n+"h", 24
 		}
 		d, err := time.ParseDuration(ago)
-		if err != nil || d < 0 || d > 100*365*24*time.Hour/days {
+		if err != nil || d < 0 || d > 100*365*24*time.Hour/time.Duration(times) {
 			return 0, fmt.Errorf("%w: %.40q is no time ago, expected one like -10m, -36h or -7d", dcos.ErrInvalid, text)
 		}
-		return now.Add(-d * days), nil
+		return now.Add(time.Duration(-d.Nanoseconds() * times)), nil
 	}
 	at, err := dcos.ParseTime(strings.ReplaceAll(text, " ", "+")) // a plus sign in a query stands for a space
 	if err != nil {

@@ -33,7 +33,9 @@ func (h *History) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			if h.out != nil {
-				h.write(h.take()) // what is there at the end
+				if err := h.write(h.take()); err != nil { // what is there at the end
+					h.cfg.Log.Warn("history: the end is missing", "err", err)
+				}
 			}
 			return nil
 		case <-tick.C:

@@ -11,7 +11,7 @@ import (
 
 // The limits of what others may say of themselves.
 const (
-	maxName    = 64
+	maxName    = maxTag
 	maxTags    = 16
 	maxMembers = 20_000 // four times the machines that a cluster is built for
 )
@@ -39,11 +39,11 @@ func (g *gate) NotifyMerge(ms []*serf.Member) error {
 }
 
 func (g *gate) admit(m *serf.Member) error {
-	if !plain(m.Name, maxName) || m.Name == "" || len(m.Tags) > maxTags {
+	if !plain(m.Name) || m.Name == "" || len(m.Tags) > maxTags {
 		return fmt.Errorf("%w: member %.64q has a name or tags that no dcos has", dcos.ErrInvalid, m.Name)
 	}
 	for k, v := range m.Tags {
-		if len(k) > maxTag || !plain(v, maxTag) {
+		if len(k) > maxTag || !plain(v) {
 			return fmt.Errorf("%w: member %s has a tag that no dcos has", dcos.ErrInvalid, m.Name)
 		}
 	}
@@ -69,10 +69,10 @@ func (g *gate) took(name string, forgotten bool) {
 	}
 }
 
-// plain says that a text is short and printable ASCII, as everything is that a
-// dcos says of itself.
-func plain(s string, limit int) bool {
-	if len(s) > limit {
+// plain says that a text is short, at most maxTag bytes, and printable ASCII, as
+// everything is that a dcos says of itself.
+func plain(s string) bool {
+	if len(s) > maxTag {
 		return false
 	}
 	for i := range len(s) {

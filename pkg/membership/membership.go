@@ -160,7 +160,7 @@ func (c Config) tags() (map[string]string, error) {
 func memberOf(m serf.Member) Member {
 	hex := func(s string) uint64 { n, _ := strconv.ParseUint(s, 16, 64); return n }
 	tag := func(k string) string {
-		if v := m.Tags[k]; plain(v, maxTag) {
+		if v := m.Tags[k]; plain(v) {
 			return v
 		}
 		return ""

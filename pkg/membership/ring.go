@@ -205,7 +205,7 @@ func (g *Gossip) keepKeys(ctx context.Context) {
 			at, pause = time.Time{}, fetchFirst
 			continue
 		case at.IsZero():
-			at = now.Add(rand.N(min(max(time.Duration(n)*fetchEach, 1), fetchWide)))
+			at = now.Add(rand.N(min(max(time.Duration(n)*fetchEach, 1), fetchWide))) //nolint:gosec // spreads load, keeps no secret
 			if !last.IsZero() && at.Before(last.Add(pause)) {
 				at = last.Add(pause)
 			}

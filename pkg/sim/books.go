@@ -120,7 +120,7 @@ func (a *account) add(k *dcos.Task, sign int64) {
 	a.cpus += sign * int64(k.Need.CPUs)
 	a.mem += sign * int64(k.Need.Mem)
 	a.disk += sign * int64(k.Need.Disk)
-	a.gpus += sign * int64(k.Need.GPUs)
+	a.gpus += sign * k.Need.GPUs
 }
 
 // balance compares the accounts that a commit has touched with what the state
@@ -133,7 +133,7 @@ func (c *checker) balance(commit state.Commit) {
 			continue
 		}
 		t := n.Total
-		if a.cpus > int64(t.CPUs) || a.mem > int64(t.Mem) || a.disk > int64(t.Disk) || a.gpus > int64(t.GPUs) {
+		if a.cpus > int64(t.CPUs) || a.mem > int64(t.Mem) || a.disk > int64(t.Disk) || a.gpus > t.GPUs {
 			c.w.fail("node %s has %s, and its tasks hold more at index %d", id, t, commit.Index)
 		}
 		free, ok := commit.View.Free(id)

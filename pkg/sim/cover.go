@@ -69,16 +69,68 @@ func expected() []string {
 		all = append(all, "fault "+f.name)
 	}
 	for _, f := range []any{
-		consensus.Append{}, consensus.Apply{}, consensus.Install{}, consensus.Send{}, consensus.SendSnapshot{}, consensus.SaveSnapshot{},
-		consensus.CompactLog{}, consensus.ReadOK{}, consensus.Resolved{}, consensus.Lead{}, consensus.Wake{}, consensus.Stop{},
-		dispatch.Send{}, dispatch.CloseSession{}, dispatch.Propose{}, dispatch.Probe{}, dispatch.Confirm{}, dispatch.Used{}, dispatch.SetTimer{}, dispatch.Note{},
-		agent.WriteCheckpoint{}, agent.Compact{}, agent.PullImage{}, agent.CreateSandbox{}, agent.StartProcess{}, agent.Adopt{}, agent.Signal{},
-		agent.Kill{}, agent.ExtendLease{}, agent.Cleanup{}, agent.List{}, agent.RemoveSandbox{}, agent.Connect{}, agent.Disconnect{}, agent.Send{}, agent.Probe{},
-		agent.ReadUsage{}, agent.SetTimer{}, agent.Note{},
-		state.InitCluster{}, state.RaiseLevel{}, state.PutMaster{}, state.RemoveMaster{}, state.PutNode{}, state.SetNodeState{}, state.PutApp{},
-		state.RestartApp{}, state.DeleteApp{}, state.RemoveApp{}, state.AdvanceDeployment{}, state.CancelDeployment{}, state.ResetBackoff{},
-		state.AddTasks{}, state.RetryTasks{}, state.Place{}, state.StopTasks{}, state.TaskStatuses{}, state.LoseTasks{}, state.PutUser{},
-		state.PutToken{}, state.DrainNode{}, state.ActivateNode{},
+		consensus.Append{},
+		consensus.Apply{},
+		consensus.Install{},
+		consensus.Send{},
+		consensus.SendSnapshot{},
+		consensus.SaveSnapshot{},
+		consensus.CompactLog{},
+		consensus.ReadOK{},
+		consensus.Resolved{},
+		consensus.Lead{},
+		consensus.Wake{},
+		consensus.Stop{},
+		dispatch.Send{},
+		dispatch.CloseSession{},
+		dispatch.Propose{},
+		dispatch.Probe{},
+		dispatch.Confirm{},
+		dispatch.Used{},
+		dispatch.SetTimer{},
+		dispatch.Note{},
+		agent.WriteCheckpoint{},
+		agent.Compact{},
+		agent.PullImage{},
+		agent.CreateSandbox{},
+		agent.StartProcess{},
+		agent.Adopt{},
+		agent.Signal{},
+		agent.Kill{},
+		agent.ExtendLease{},
+		agent.Cleanup{},
+		agent.List{},
+		agent.RemoveSandbox{},
+		agent.Connect{},
+		agent.Disconnect{},
+		agent.Send{},
+		agent.Probe{},
+		agent.ReadUsage{},
+		agent.SetTimer{},
+		agent.Note{},
+		state.InitCluster{},
+		state.RaiseLevel{},
+		state.PutMaster{},
+		state.RemoveMaster{},
+		state.PutNode{},
+		state.SetNodeState{},
+		state.PutApp{},
+		state.RestartApp{},
+		state.DeleteApp{},
+		state.RemoveApp{},
+		state.AdvanceDeployment{},
+		state.CancelDeployment{},
+		state.ResetBackoff{},
+		state.AddTasks{},
+		state.RetryTasks{},
+		state.Place{},
+		state.StopTasks{},
+		state.TaskStatuses{},
+		state.LoseTasks{},
+		state.PutUser{},
+		state.PutToken{},
+		state.DrainNode{},
+		state.ActivateNode{},
 	} {
 		all = append(all, nameOf(reflect.TypeOf(f)))
 	}
@@ -95,9 +147,7 @@ func expected() []string {
 	for _, kind := range refusals {
 		all = append(all, "refusal "+kind.name)
 	}
-	for _, what := range []string{"deployment started", "deployment advanced", "deployment over"} {
-		all = append(all, what)
-	}
+	all = append(all, "deployment started", "deployment advanced", "deployment over")
 	for _, what := range events {
 		all = append(all, "event "+what)
 	}

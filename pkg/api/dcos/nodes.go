@@ -16,7 +16,7 @@ import (
 const maxDrain = 365 * 24 * time.Hour
 
 // changeNode carries out a write about one node, or says what it would do.
-func (s *server) changeNode(w http.ResponseWriter, r *http.Request, would string, make func(id dcos.NodeID) state.Command) error {
+func (s *server) changeNode(w http.ResponseWriter, r *http.Request, would string, command func(id dcos.NodeID) state.Command) error {
 	id := dcos.NodeID(r.PathValue("id"))
 	dry, err := api.DryRun(r)
 	if err != nil {
@@ -33,7 +33,7 @@ func (s *server) changeNode(w http.ResponseWriter, r *http.Request, would string
 		}
 		return dryRun(w, fmt.Sprintf("%s %s (%s, %s, with %s)", would, id, n.Hostname, n.State, count(tasks, "task")))
 	}
-	if _, err := s.State.Propose(r, make(id)); err != nil {
+	if _, err := s.State.Propose(r, command(id)); err != nil {
 		return err
 	}
 	w.WriteHeader(http.StatusNoContent)
