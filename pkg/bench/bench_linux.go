@@ -28,6 +28,10 @@ type Options struct {
 	Binary string
 	// Progress is told what is being measured; nil is nobody.
 	Progress io.Writer
+	// Against is another binary that is measured as well; "" is none.
+	Against string
+	// FsyncDelay is added to each fsync of the rows that run in this process.
+	FsyncDelay time.Duration
 }
 
 // ErrNotMeasured says that a benchmark could not run. Its row says why.
@@ -42,6 +46,12 @@ type sizes struct {
 	window    time.Duration
 	settle    time.Duration
 	few, many int // tasks
+	fleet     int // simulated agents
+	tasks     int // on them when memory is weighed
+	batch     int // tasks of the batch
+	million   int // tasks of the rows that say a million
+	failovers int // rounds
+	delay     time.Duration
 }
 
 func fullSizes(rounds int) sizes {
@@ -51,6 +61,7 @@ func fullSizes(rounds int) sizes {
 	return sizes{
 		rounds: rounds, nodes: 5000, instances: 10_000, submits: 30,
 		window: 10 * time.Second, settle: 3 * time.Second, few: 20, many: 100,
+		fleet: 5000, tasks: 50_000, batch: 1000, million: 1_000_000, failovers: 10 * rounds,
 	}
 }
 
@@ -74,6 +85,12 @@ func suite() []benchmark {
 		{[]string{"submit-start"}, submitStart},
 		{[]string{"task-memory-20", "task-memory-100", "agent-rss", "agent-cpu"}, agentCosts},
 		{[]string{"binary-size"}, binarySize},
+		{apiRows(), apiSpeed},
+		{[]string{"write-3-masters"}, apiSpeedOfThree},
+		{fleetRows(), withFleet},
+		{[]string{"fleet-reconnect"}, reconnect},
+		{[]string{"failover-killed", "failover-killed-p99", "failover-silent"}, failover},
+		{[]string{"million-memory", "million-snapshot", "million-restart"}, million},
 		{[]string{"decide-one-app", "decide-20-apps", "decide-spread"}, decide},
 		{[]string{"commit-one-app", "commit-20-apps", "commit-spread"}, commit},
 	}
@@ -86,6 +103,10 @@ func Main(ctx context.Context, o Options, out io.Writer) error {
 }
 
 func (o Options) measure(ctx context.Context, s sizes, out io.Writer) error {
+	s.delay = o.FsyncDelay
+	if o.Against != "" {
+		return o.both(ctx, s, out)
+	}
 	match, err := regexp.Compile(o.Run)
 	if err != nil {
 		return fmt.Errorf("rows to run: %w", err)

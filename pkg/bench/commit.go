@@ -56,7 +56,7 @@ func commit(ctx context.Context, b *bench) ([]figure, error) {
 		var rates []float64
 		var last committed
 		for range b.rounds {
-			got, err := commitOnce(ctx, b.nodes, l)
+			got, err := commitOnce(ctx, b.nodes, b.delay, l)
 			if err != nil {
 				return out, fmt.Errorf("%s: %w", row, err)
 			}
@@ -76,7 +76,7 @@ type committed struct {
 	found  int
 }
 
-func commitOnce(ctx context.Context, nodes int, l load) (got committed, err error) {
+func commitOnce(ctx context.Context, nodes int, delay time.Duration, l load) (got committed, err error) {
 	dir, err := os.MkdirTemp("", "dcos-bench-")
 	if err != nil {
 		return got, fmt.Errorf("make a directory for the log: %w", err)
@@ -87,6 +87,7 @@ func commitOnce(ctx context.Context, nodes int, l load) (got committed, err erro
 		return got, err
 	}
 	defer log.Close() // a directory that was read
+	log.delay = delay
 	snaps, err := openDisk(filepath.Join(dir, "snapshots"))
 	if err != nil {
 		return got, err

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"github.com/dcos-go/dcos/pkg/journal"
 )
@@ -18,6 +19,7 @@ var errPower = errors.New("the power was cut")
 // was written and not synced. Entries of the directory itself are kept.
 type disk struct {
 	*journal.Directory
+	delay time.Duration // of each sync; set before use
 
 	mu     sync.Mutex
 	cut    bool                // guarded by mu, as all below
@@ -195,6 +197,9 @@ func (f *diskFile) Sync() error {
 	size, err := f.Size()
 	if err != nil {
 		return err
+	}
+	if f.d.delay > 0 {
+		<-time.After(f.d.delay)
 	}
 	if err := f.File.Sync(); err != nil {
 		return err

@@ -20,9 +20,31 @@ type Row struct {
 	Budget *float64 `json:"budget"`
 	OK     *bool    `json:"ok"`
 	What   string   `json:"what"`
-	Note   string   `json:"note,omitempty"`
+	// Min, Max and Rounds are of the runs whose median Value is.
+	Min    *float64 `json:"min,omitempty"`
+	Max    *float64 `json:"max,omitempty"`
+	Rounds int      `json:"rounds,omitempty"`
+	// What the masters took for the last run.
+	Cost *Cost  `json:"cost,omitempty"`
+	Note string `json:"note,omitempty"`
 
 	atLeast bool // the budget is a lower bound
+}
+
+// Cost is what a row took of the machine.
+type Cost struct {
+	Fsyncs     int     `json:"fsyncs,omitempty"` // where they can be counted
+	Bytes      int64   `json:"bytes,omitempty"`  // written to disk
+	CPUSeconds float64 `json:"cpuSeconds"`
+}
+
+// String is the cost in words.
+func (c Cost) String() string {
+	out := fmt.Sprintf("%s s of CPU, %s bytes written", number(c.CPUSeconds), number(float64(c.Bytes)))
+	if c.Fsyncs > 0 {
+		out = fmt.Sprintf("%d fsyncs, ", c.Fsyncs) + out
+	}
+	return out
 }
 
 // figure is what a benchmark hands over for one row.
@@ -30,6 +52,10 @@ type figure struct {
 	row   string
 	value float64
 	note  string
+	// of the runs
+	min, max float64
+	rounds   int
+	cost     *Cost
 }
 
 func newRow(b Budget) Row {
@@ -38,7 +64,14 @@ func newRow(b Budget) Row {
 
 func (r *Row) fill(b Budget, f figure) {
 	value := round(f.value)
-	r.Value, r.Note, r.OK = &value, f.note, b.keeps(f.value)
+	r.Value, r.Note, r.OK, r.Cost = &value, f.note, b.keeps(f.value), f.cost
+	if r.Rounds = f.rounds; f.rounds > 0 {
+		least, most := round(f.min), round(f.max)
+		r.Min, r.Max = &least, &most
+	}
+	if f.cost != nil {
+		r.Note += "; " + f.cost.String()
+	}
 }
 
 // round keeps three significant digits: what is behind them is noise.
@@ -69,7 +102,7 @@ func spanned(row string, values []float64, note string) figure {
 	if note != "" {
 		words += "; " + note
 	}
-	return figure{row, median(values), words}
+	return figure{row: row, value: median(values), note: words, min: slices.Min(values), max: slices.Max(values), rounds: len(values)}
 }
 
 // number writes a figure for people: three digits, thousands set apart.
