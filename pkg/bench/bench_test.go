@@ -14,7 +14,10 @@ import (
 
 // tiny are sizes that take no time; the figures mean nothing.
 func tiny() sizes {
-	return sizes{rounds: 2, nodes: 30, instances: 60, submits: 2, window: time.Millisecond, settle: time.Millisecond, few: 1, many: 3}
+	return sizes{
+		rounds: 2, nodes: 30, instances: 60, submits: 2, window: time.Millisecond, settle: time.Millisecond, few: 1, many: 3,
+		fleet: 8, tasks: 100, batch: 10, million: 1000, failovers: 2,
+	}
 }
 
 // measured runs the wanted rows with tiny sizes.

@@ -25,6 +25,8 @@ type running struct {
 	children []*child // in the order of their start
 	agent    *child   // the process that runs tasks
 	client   *client.Client
+	token    string // of the client
+	ca       []byte // PEM
 	sweep    func() error
 }
 
@@ -158,7 +160,7 @@ func (r *running) login(ctx context.Context, data, addr string) error {
 			nobody.Close()
 			return false, nil //nolint:nilerr // it is asked again until patience ends
 		}
-		r.client = nobody.As(token)
+		r.client, r.token, r.ca = nobody.As(token), token, ca
 		return true, nil
 	})
 }

@@ -143,6 +143,10 @@ func withRaft(ctx context.Context, log, snaps journal.FS, f func(context.Context
 // post fills the cluster, takes the time of the load, and says how often the
 // log was synced meanwhile.
 func post(ctx context.Context, r *consensus.Raft, log *disk, nodes int, l load) (committed, error) {
+	return postSpecs(ctx, r, log, nodes, l.specs(), l.apps*l.each)
+}
+
+func postSpecs(ctx context.Context, r *consensus.Raft, log *disk, nodes int, specs [][]byte, want int) (committed, error) {
 	propose := func(cmds ...state.Command) error {
 		res, err := r.Propose(ctx, state.Origin{}, cmds...)
 		if err != nil {
@@ -155,7 +159,6 @@ func post(ctx context.Context, r *consensus.Raft, log *disk, nodes int, l load) 
 			return committed{}, err
 		}
 	}
-	specs := l.specs()
 	commits, err := r.Watch(ctx, r.View().Index())
 	if err != nil {
 		return committed{}, fmt.Errorf("watch: %w", err)
@@ -171,7 +174,7 @@ func post(ctx context.Context, r *consensus.Raft, log *disk, nodes int, l load) 
 			return committed{}, err
 		}
 	}
-	if err := awaitPlaced(commits, l.apps*l.each); err != nil {
+	if err := awaitPlaced(commits, want); err != nil {
 		return committed{}, err
 	}
 	got := committed{took: time.Since(from)}

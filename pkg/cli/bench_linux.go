@@ -23,7 +23,7 @@ func benchCommand(e *Env) *cobra.Command {
 	c.Flags().StringVar(&o.Against, "against", "", "measure this other binary too, and print both side by side")
 	c.Flags().DurationVar(&o.FsyncDelay, "fsync-delay", 0, "make each fsync of the rows within this process take so much longer")
 	c.Flags().IntVar(&o.Rounds, "rounds", 0, "runs of each benchmark; 0 is the suite's choice")
-	c.AddCommand(benchAgents(e), benchCompare(e))
+	c.AddCommand(benchAgents(e), benchCompare(e), benchOpen(e))
 	c.RunE = func(cmd *cobra.Command, _ []string) error { return bench.Main(cmd.Context(), o, e.Out) }
 	return c
 }
@@ -42,7 +42,7 @@ func benchAgents(e *Env) *cobra.Command {
 	c.Flags().IntVar(&o.Zones, "zones", 3, "zones that they are spread over")
 	c.Flags().StringVar(&o.Status, "status", "", "file in which they say, as JSON, what they do")
 	c.RunE = func(cmd *cobra.Command, _ []string) error {
-		o.Token = e.Getenv("DCOS_TOKEN")
+		o.Token = e.Get("DCOS_TOKEN")
 		if file != "" {
 			b, err := os.ReadFile(file)
 			if err != nil {
@@ -61,6 +61,16 @@ func benchCompare(e *Env) *cobra.Command {
 	asJSON := c.Flags().Bool("json", false, "print rows of JSON")
 	c.RunE = func(_ *cobra.Command, args []string) error {
 		return bench.Compare(args[0], args[1], *asJSON, e.Out)
+	}
+	return c
+}
+
+// benchOpen is for the benchmark itself: a process that opens a master's log,
+// says so, and waits to be weighed.
+func benchOpen(e *Env) *cobra.Command {
+	c := &cobra.Command{Use: "open DIR", Hidden: true, Args: cobra.ExactArgs(1)}
+	c.RunE = func(cmd *cobra.Command, args []string) error {
+		return bench.OpenLog(cmd.Context(), args[0], e.In, e.Out)
 	}
 	return c
 }

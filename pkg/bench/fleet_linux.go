@@ -139,7 +139,9 @@ func (f *fleet) one(ctx context.Context, token auth.Token, i int) (*agent.Agent,
 	creds := link.Config{Credentials: func() *link.Credentials { return got.Credentials }}
 	a, err := agent.New(agent.Config{Node: f.node(id, i), Cluster: got.Credentials.Self.Cluster, Seed: uint64(i), Binary: "/dcos"}, agent.Parts{
 		Runtime: tasks, Sandboxes: noBoxes{}, Journal: noDisk{}, Probe: link.Probe, Log: slog.New(slog.DiscardHandler),
-		Usage: func(context.Context) (wire.Usage, error) { return wire.Usage{CPUMilli: int64(i % 8000), MemBytes: 1 << 30}, nil },
+		Usage: func(context.Context) (wire.Usage, error) {
+			return wire.Usage{CPUMilli: int64(i % 8000), MemBytes: 1 << 30}, nil
+		},
 		Dial: func(ctx context.Context, addr string) (net.Conn, error) {
 			if addr == "" {
 				addr = f.o.Masters[int(f.turn.Add(1))%len(f.o.Masters)]
