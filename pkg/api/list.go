@@ -28,18 +28,34 @@ type Column[T any] struct {
 // Page filters, sorts and cuts a list by a query: filter=state=lost,cpus>2
 // (comma is "and"; operators = != ~ (contains) < >), sort=-cpus, limit and
 // cursor. key gives each row's unique id, which breaks ties and makes the
-// cursor stable while rows come and go.
+// cursor stable while rows come and go. rows are not changed; they are best
+// given in the order of their keys.
 func Page[T any](q url.Values, index dcos.Index, rows []T, key func(T) string, columns map[string]Column[T]) (client.List[T], error) {
 	keep, err := filter(q.Get("filter"), columns)
 	if err != nil {
 		return client.List[T]{}, err
 	}
-	rows = slices.DeleteFunc(rows, func(r T) bool { return !keep(r) })
+	own := false // rows may be changed
+	if keep != nil {
+		own = true
+		kept := make([]T, 0, len(rows))
+		for _, r := range rows {
+			if keep(r) {
+				kept = append(kept, r)
+			}
+		}
+		rows = kept
+	}
 	order, err := sorting(q.Get("sort"), key, columns)
 	if err != nil {
 		return client.List[T]{}, err
 	}
-	slices.SortFunc(rows, order)
+	if !slices.IsSortedFunc(rows, order) {
+		if !own {
+			rows = slices.Clone(rows)
+		}
+		slices.SortFunc(rows, order)
+	}
 	limit := DefaultPage
 	if text := q.Get("limit"); text != "" {
 		limit, err = strconv.Atoi(text)
@@ -64,6 +80,7 @@ func Page[T any](q url.Values, index dcos.Index, rows []T, key func(T) string, c
 	return out, nil
 }
 
+// filter is nil when all rows are wanted.
 func filter[T any](text string, columns map[string]Column[T]) (func(T) bool, error) {
 	var tests []func(T) bool
 	for _, term := range strings.Split(text, ",") {
@@ -75,6 +92,9 @@ func filter[T any](text string, columns map[string]Column[T]) (func(T) bool, err
 			return nil, err
 		}
 		tests = append(tests, test)
+	}
+	if len(tests) == 0 {
+		return nil, nil
 	}
 	return func(r T) bool {
 		for _, t := range tests {

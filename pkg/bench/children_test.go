@@ -88,3 +88,33 @@ func startedHere(pids string) bool {
 	}
 	return false
 }
+
+func TestBenchmarksAtScaleMeasureAndLeaveNothing(t *testing.T) {
+	temp := t.TempDir()
+	t.Setenv("TMPDIR", temp)
+	var out bytes.Buffer
+	err := bench.MeasureTiny(t.Context(), bench.Options{JSON: true, Run: "^(read|write|list|fleet|failover|million)-"}, &out)
+	if err != nil {
+		t.Fatalf("%v: %s", err, out.String())
+	}
+	var rows []bench.Row
+	if err := json.Unmarshal(out.Bytes(), &rows); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range rows {
+		// A moment may pass in which an idle master does nothing.
+		if r.Value == nil || *r.Value <= 0 && r.Name != "fleet-cpu" {
+			t.Errorf("row %s has the value %v: %s", r.Name, r.Value, r.Note)
+		}
+		if r.Name != "failover-killed-p99" && (r.Min == nil || r.Max == nil || r.Rounds == 0) {
+			t.Errorf("row %s does not say how its runs differ", r.Name)
+		}
+	}
+	if len(rows) != 19 {
+		t.Errorf("%d rows, want 19", len(rows))
+	}
+	left, err := os.ReadDir(temp)
+	if err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+}

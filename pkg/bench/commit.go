@@ -143,22 +143,13 @@ func withRaft(ctx context.Context, log, snaps journal.FS, f func(context.Context
 // post fills the cluster, takes the time of the load, and says how often the
 // log was synced meanwhile.
 func post(ctx context.Context, r *consensus.Raft, log *disk, nodes int, l load) (committed, error) {
-	return postSpecs(ctx, r, log, nodes, l.specs(), l.apps*l.each)
-}
-
-func postSpecs(ctx context.Context, r *consensus.Raft, log *disk, nodes int, specs [][]byte, want int) (committed, error) {
-	propose := func(cmds ...state.Command) error {
-		res, err := r.Propose(ctx, state.Origin{}, cmds...)
-		if err != nil {
-			return fmt.Errorf("propose: %w", err)
-		}
-		return res.Err()
-	}
+	propose := func(cmds ...state.Command) error { return propose(ctx, r, cmds...) }
 	for _, cmds := range append([][]state.Command{{cluster()}}, farm(nodes)...) {
 		if err := propose(cmds...); err != nil {
 			return committed{}, err
 		}
 	}
+	specs := l.specs()
 	commits, err := r.Watch(ctx, r.View().Index())
 	if err != nil {
 		return committed{}, fmt.Errorf("watch: %w", err)
@@ -174,7 +165,7 @@ func postSpecs(ctx context.Context, r *consensus.Raft, log *disk, nodes int, spe
 			return committed{}, err
 		}
 	}
-	if err := awaitPlaced(commits, want); err != nil {
+	if err := awaitPlaced(commits, l.apps*l.each); err != nil {
 		return committed{}, err
 	}
 	got := committed{took: time.Since(from)}

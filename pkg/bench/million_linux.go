@@ -34,7 +34,7 @@ func million(ctx context.Context, b *bench) (out []figure, err error) {
 		return nil, err
 	}
 	out = append(out, snapshots)
-	var restarts, sizes []float64
+	var restarts, sizes, cpu []float64
 	var peak float64
 	for i := range b.rounds {
 		b.say("million: open %d of %d", i+1, b.rounds)
@@ -46,9 +46,12 @@ func million(ctx context.Context, b *bench) (out []figure, err error) {
 			return out, fmt.Errorf("%d tasks ran, %d are there after a restart", b.million, o.running)
 		}
 		restarts, sizes, peak = append(restarts, o.took.Seconds()), append(sizes, o.rss/1e6), max(peak, o.peak/1e6)
+		cpu = append(cpu, o.cpu)
 	}
 	what := fmt.Sprintf("%d tasks running on %d nodes, state and log of a lone master in a process of its own", b.million, b.nodes)
-	return append(out, spanned("million-restart", restarts, what+"; start of the process to the first linearizable read, all tasks counted"),
+	restart := spanned("million-restart", restarts, what+"; start of the process to the first linearizable read, all tasks counted")
+	restart.cost = &Cost{CPUSeconds: median(cpu)}
+	return append(out, restart,
 		spanned("million-memory", sizes, what+fmt.Sprintf("; resident after its start; at most %s MB meanwhile", number(peak)))), nil
 }
 
@@ -75,7 +78,7 @@ func (b *bench) fillMillion(ctx context.Context, dir string) (snapshots figure, 
 		for i := range specs {
 			specs[i] = fmt.Appendf(nil, `{"id":"/bench/app-%03d","cmd":"exec serve","cpus":0.01,"mem":16,"instances":%d}`, i, b.million/apps)
 		}
-		if _, err := postSpecs(ctx, r, log, b.nodes, specs, b.million/apps*apps); err != nil {
+		if err := fill(ctx, r, b.nodes, specs, b.million/apps*apps); err != nil {
 			return err
 		}
 		if err := startAll(ctx, r); err != nil {
@@ -88,6 +91,34 @@ func (b *bench) fillMillion(ctx context.Context, dir string) (snapshots figure, 
 	return snapshots, err
 }
 
+// fill puts nodes and apps into the state and waits until all tasks have a
+// place. It asks again and again: there are more changes than a watch keeps.
+func fill(ctx context.Context, r *consensus.Raft, nodes int, specs [][]byte, want int) error {
+	for _, cmds := range append([][]state.Command{{cluster()}}, farm(nodes)...) {
+		if err := propose(ctx, r, cmds...); err != nil {
+			return err
+		}
+	}
+	for _, spec := range specs {
+		cmd, err := put(spec)
+		if err == nil {
+			err = propose(ctx, r, cmd)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return await(ctx, "all places", 500*time.Millisecond, nil, func() (bool, error) { return placed(r.View()) == want, nil })
+}
+
+func propose(ctx context.Context, r *consensus.Raft, cmds ...state.Command) error {
+	res, err := r.Propose(ctx, state.Origin{}, cmds...)
+	if err != nil {
+		return fmt.Errorf("propose: %w", err)
+	}
+	return res.Err()
+}
+
 // startAll reports every placed task as running, in the name of its node.
 func startAll(ctx context.Context, r *consensus.Raft) error {
 	v := r.View()
@@ -97,12 +128,9 @@ func startAll(ctx context.Context, r *consensus.Raft) error {
 		if n == 0 {
 			return nil
 		}
-		res, err := r.Propose(ctx, state.Origin{}, cmds...)
+		now := cmds
 		cmds, n = nil, 0
-		if err != nil {
-			return fmt.Errorf("propose: %w", err)
-		}
-		return res.Err()
+		return propose(ctx, r, now...)
 	}
 	for node := range v.Nodes() {
 		c := state.TaskStatuses{Node: node.ID}
@@ -123,9 +151,10 @@ func startAll(ctx context.Context, r *consensus.Raft) error {
 func (b *bench) snapshots(ctx context.Context, r *consensus.Raft, dir string) (figure, error) {
 	var took []float64
 	var size int64
+	var used float64
 	for i := range b.rounds {
 		b.say("million: snapshot %d of %d", i+1, b.rounds)
-		from := time.Now()
+		from, cpu := time.Now(), cpuOf(os.Getpid())
 		f, err := os.Create(filepath.Join(dir, "saved"))
 		if err != nil {
 			return figure{}, err
@@ -138,14 +167,18 @@ func (b *bench) snapshots(ctx context.Context, r *consensus.Raft, dir string) (f
 		if err = errors.Join(err, serr, f.Close()); err != nil {
 			return figure{}, fmt.Errorf("save a snapshot: %w", err)
 		}
+		used = float64(cpuOf(os.Getpid())-cpu) / 1e9
 		took, size = append(took, time.Since(from).Seconds()), st.Size()
 	}
-	return spanned("million-snapshot", took, fmt.Sprintf("%s MB, with its sync", number(float64(size)/1e6))), nil
+	out := spanned("million-snapshot", took, fmt.Sprintf("%s MB, with its sync", number(float64(size)/1e6)))
+	out.cost = &Cost{Fsyncs: 1, Bytes: size, CPUSeconds: used}
+	return out, nil
 }
 
 type opened struct {
 	took      time.Duration
 	rss, peak float64
+	cpu       float64 // seconds until then
 	running   int
 }
 
@@ -166,7 +199,7 @@ func (b *bench) open(ctx context.Context, dir string) (o opened, err error) {
 		return o, fmt.Errorf("open a log in a new process: %w", err)
 	}
 	line, err := bufio.NewReader(said).ReadString('\n')
-	o.took = time.Since(from)
+	o.took, o.cpu = time.Since(from), float64(cpuOf(cmd.Process.Pid))/1e9
 	if err == nil {
 		_, err = fmt.Sscan(line, &o.running)
 	}

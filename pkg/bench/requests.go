@@ -81,7 +81,7 @@ func (a asker) one(ctx context.Context, pool *x509.CertPool, until time.Time, ne
 	defer stop()
 	in := bufio.NewReaderSize(conn, 64<<10)
 	var out, body []byte
-	for time.Now().Before(until) {
+	for first := true; first || time.Now().Before(until); first = false {
 		r := next()
 		out = fmt.Appendf(out[:0], "%s %s HTTP/1.1\r\nHost: x\r\nAuthorization: token=%s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s",
 			r.method, r.path, a.token, len(r.body), r.body)

@@ -181,7 +181,11 @@ func (g *group) clear(ctx context.Context) error {
 	}
 	return await(ctx, "the end of all apps", 50*time.Millisecond, g.children(), func() (bool, error) {
 		s, err := c.Cluster(ctx)
-		return s.Apps == 0, err
+		if err != nil || s.Apps > 0 || s.Tasks["running"] > 0 {
+			return false, err
+		}
+		left, err := c.Deployments(ctx)
+		return len(left) == 0, err
 	})
 }
 

@@ -47,7 +47,8 @@ func need(path, action string) auth.Permission { return auth.Permission{Path: pa
 
 type server struct {
 	Config
-	status statusMemo
+	status   statusMemo
+	nodeList nodeMemo
 }
 
 // Routes are the dialect.

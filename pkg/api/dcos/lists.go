@@ -78,20 +78,6 @@ func page[T any](s *server, w http.ResponseWriter, r *http.Request, rows func(st
 	return nil
 }
 
-func (s *server) nodes(w http.ResponseWriter, r *http.Request) error {
-	rows := s.nodeRows
-	if api.AsksForPast(r) {
-		rows = func(v state.View) []client.Node {
-			out := s.nodeRows(v)
-			for i := range out {
-				out[i].Usage = nil // it is that of now
-			}
-			return out
-		}
-	}
-	return page(s, w, r, rows, func(n client.Node) string { return n.ID }, nodeColumns)
-}
-
 func (s *server) nodeRows(v state.View) []client.Node {
 	var out []client.Node
 	for n := range v.Nodes() {

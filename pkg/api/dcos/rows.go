@@ -19,7 +19,17 @@ func resources(s resource.Set) client.Resources {
 	return out
 }
 
+// nodeRow is a node with what it uses now.
 func (s *server) nodeRow(v state.View, n *dcos.Node) client.Node {
+	out := s.nodeRowAtRest(v, n)
+	if u, ok := s.Usage(n.ID); ok {
+		out.Usage = &u
+	}
+	return out
+}
+
+// nodeRowAtRest is what the state knows of a node.
+func (s *server) nodeRowAtRest(v state.View, n *dcos.Node) client.Node {
 	out := client.Node{
 		ID: string(n.ID), Hostname: n.Hostname, IP: n.IP, State: n.State.String(), Why: n.Why, Since: n.Since.String(), Version: n.Version,
 		Region: n.Region, Zone: n.Zone, Attributes: n.Attributes, Total: resources(n.Total), Isolation: "container", NotEnforced: n.NotEnforced,
@@ -41,9 +51,6 @@ func (s *server) nodeRow(v state.View, n *dcos.Node) client.Node {
 			out.State = "drained"
 		}
 		out.Why = drainWords(n.Drain, out.Tasks)
-	}
-	if u, ok := s.Usage(n.ID); ok {
-		out.Usage = &u
 	}
 	return out
 }
