@@ -42,7 +42,8 @@ type masterProc struct {
 	client *client.Client
 }
 
-const loopback = "127.0.0.1"
+// addressOf is a master's own address: gossip finds others at its own port.
+func addressOf(i int) string { return "127.0.0." + strconv.Itoa(i+1) }
 
 // cluster starts masters, and gives them once all vote.
 func (b *bench) cluster(ctx context.Context, masters int) (g *group, err error) {
@@ -55,12 +56,12 @@ func (b *bench) cluster(ctx context.Context, masters int) (g *group, err error) 
 			err = errors.Join(err, g.end())
 		}
 	}()
-	ports, err := freePorts(3 * masters)
+	ports, err := freePorts(3)
 	if err != nil {
 		return g, err
 	}
 	for i := range masters {
-		if err := g.add(ctx, i, ports[3*i:3*i+3]); err != nil {
+		if err := g.add(ctx, i, ports); err != nil {
 			return g, err
 		}
 	}
@@ -78,13 +79,14 @@ func (b *bench) cluster(ctx context.Context, masters int) (g *group, err error) 
 
 // add starts one more master; the first makes the cluster.
 func (g *group) add(ctx context.Context, i int, ports []string) error {
-	m := &masterProc{dir: filepath.Join(g.work, "m"+strconv.Itoa(i)), api: net.JoinHostPort(loopback, ports[0]), peer: net.JoinHostPort(loopback, ports[1])}
+	ip := addressOf(i)
+	m := &masterProc{dir: filepath.Join(g.work, "m"+strconv.Itoa(i)), api: net.JoinHostPort(ip, ports[0]), peer: net.JoinHostPort(ip, ports[1])}
 	data := filepath.Join(m.dir, "data")
 	if err := os.Mkdir(m.dir, 0o700); err != nil {
 		return fmt.Errorf("make a directory: %w", err)
 	}
 	m.args = []string{
-		"master", "--bind", loopback, "--advertise", loopback, "--data-dir", data, "--log-level", "warn", "--node-name", "bench-" + strconv.Itoa(i),
+		"master", "--bind", ip, "--advertise", ip, "--data-dir", data, "--log-level", "warn", "--node-name", "bench-" + strconv.Itoa(i),
 		"--api-port", ports[0], "--peer-port", ports[1], "--gossip-port", ports[2],
 	}
 	first := append([]string{}, m.args...)
