@@ -95,7 +95,7 @@ func (g *group) writes(ctx context.Context, row string) (figure, error) {
 		g.b.say("%s %d of %d", row, i+1, g.b.rounds)
 		before := g.spent()
 		got, err := g.asker(leader, writers).ask(ctx, g.b.window/2, func(n int64) request {
-			return request{method: "POST", path: "/service/marathon/v2/apps", body: fmt.Sprintf(`{"id":"/bench/w-%d-%d","cmd":"exec serve","instances":0}`, i, n)}
+			return request{method: "POST", path: "/service/marathon/v2/apps", body: fmt.Sprintf(`{"id":"/bench/w-%d-%d","cmd":"exec serve","instances":0,"portDefinitions":[]}`, i, n)}
 		})
 		if err != nil {
 			return figure{}, fmt.Errorf("%s: %w", row, err)
