@@ -85,14 +85,14 @@ func suite() []benchmark {
 		{[]string{"submit-start"}, submitStart},
 		{[]string{"task-memory-20", "task-memory-100", "agent-rss", "agent-cpu"}, agentCosts},
 		{[]string{"binary-size"}, binarySize},
+		{[]string{"decide-one-app", "decide-20-apps", "decide-spread"}, decide},
+		{[]string{"commit-one-app", "commit-20-apps", "commit-spread"}, commit},
 		{apiRows(), apiSpeed},
 		{[]string{"write-3-masters"}, apiSpeedOfThree},
 		{fleetRows(), withFleet},
 		{[]string{"fleet-reconnect"}, reconnect},
 		{[]string{"failover-killed", "failover-killed-p99", "failover-silent"}, failover},
 		{[]string{"million-memory", "million-snapshot", "million-restart"}, million},
-		{[]string{"decide-one-app", "decide-20-apps", "decide-spread"}, decide},
-		{[]string{"commit-one-app", "commit-20-apps", "commit-spread"}, commit},
 	}
 }
 
