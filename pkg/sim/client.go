@@ -323,6 +323,9 @@ func (c *client) putUser(large bool) {
 			// What is older than the window of repeats may come true again.
 			if tries < 4 && c.w.now-from < time.Minute && (!done || c.w.rng.one(3)) && !c.w.calm {
 				c.w.after(c.w.rng.between(0, 5*time.Second), "user tries again", 0, func() {
+					if c.w.calm {
+						return // this may be longer than what is under way is waited for
+					}
 					c.w.count("proposal repeated")
 					again(tries + 1)
 				})

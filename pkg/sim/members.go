@@ -100,6 +100,7 @@ func (o *operator) join(m *master) {
 	o.busy = true
 	o.next++
 	m.id, m.damaged, m.flipped, m.held, m.level = o.next, false, false, false, state.Level
+	m.voted = false // what the member before it on this machine did is not its own
 	m.newDisks(w.rng.next(), w.rng.next())
 	m.life++
 	if err := consensus.Join(m.logFS, m.identity()); err != nil {

@@ -261,6 +261,44 @@ func TestAPanicOfACoreIsAViolationWithItsPlace(t *testing.T) {
 	}
 }
 
+func TestAMachineThatJoinsAnewAndHasNotRunYetDoesNotVote(t *testing.T) {
+	w := threeMasters()
+	m := w.masters[0]
+	m.start()
+	if !m.votes() {
+		t.Fatal("one of the first three does not vote")
+	}
+	m.end(time.Second)
+	if !m.votes() {
+		t.Fatal("one that is down for a moment has lost its vote")
+	}
+	m.power = false
+	w.operator.join(m)
+	if m.votes() {
+		t.Errorf("master %d has never run, and passes for one that votes", m.id)
+	}
+}
+
+func TestUsersRepeatNothingOnceTheFaultsAreOver(t *testing.T) {
+	w := threeMasters() // all are down, so that the outcome is not known
+	w.client.putUser(false)
+	asked := 0
+	for len(w.q.items) > 0 {
+		it := w.q.pop()
+		w.now = it.at
+		switch it.what {
+		case "user tries again":
+			w.calm = true // the next attempt was agreed on before
+		case "request":
+			asked++
+		}
+		it.run()
+	}
+	if !w.calm || asked != 1 {
+		t.Errorf("asked %d times, a repeat was due: %v; want once, and a repeat that did not come", asked, w.calm)
+	}
+}
+
 var _ io.Reader = (*jitter)(nil)
 
 // threeMasters is a world that begins with three.
