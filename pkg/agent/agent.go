@@ -125,7 +125,6 @@ func Restore(cfg Config, now time.Time, records [][]byte) (*Core, []Effect, erro
 	}
 	c.disk.records = len(records)
 	if boot != cfg.Node.Boot {
-		c.record(record{Boot: cfg.Node.Boot})
 		// What still runs of a lost checkpoint ends before masters hear of the
 		// new boot, which tells them that it has; or its lease, which nobody
 		// extends, ends first.
@@ -133,6 +132,12 @@ func Restore(cfg Config, now time.Time, records [][]byte) (*Core, []Effect, erro
 	}
 	for _, t := range c.sorted() {
 		c.resume(now, t, boot == cfg.Node.Boot)
+	}
+	if boot != cfg.Node.Boot {
+		// After what the new boot has ended: when this write is cut off, a task
+		// whose end is not in it must not pass for one of this boot, of which no
+		// process is found because it was never started.
+		c.record(record{Boot: cfg.Node.Boot})
 	}
 	c.collect(now)
 	c.do(List{})

@@ -3,6 +3,7 @@ package agent
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -122,6 +123,47 @@ func TestNewBootLosesOldTasksAndCleansThem(t *testing.T) {
 	x.wantReport("i._app.1 TASK_LOST")
 	x.restore(cfg) // in the middle of it: the cleanup is done again
 	x.want("Cleanup")
+}
+
+func TestRebootWhoseCheckpointIsCutOffAnywhereStartsNoTaskAgain(t *testing.T) {
+	t.Parallel()
+	x := newTrace(t)
+	x.open()
+	for i := range 3 {
+		id := dcos.TaskID(fmt.Sprintf("i%d._app.1", i))
+		x.assign(wire.Assign{Run: []dcos.Launch{launch(string(id), dcos.Epoch(5+i))}})
+		x.do(SandboxReady{Task: id, Dir: "/s"})
+		x.want("StartProcess") // it runs when the power goes, and nobody heard of it
+	}
+	before := x.disk
+	cfg := config()
+	cfg.Node.Boot = "b2"
+	x.restore(cfg)
+	written := x.disk[len(before):]
+	if len(written) != 4 {
+		t.Fatalf("%d records of three lost tasks and a boot", len(written))
+	}
+	for n := range len(written) + 1 {
+		y := &trace{t: t, now: x.now, disk: slices.Concat(before, written[:n])}
+		y.restore(cfg)
+		y.do(Checkpointed{Seq: y.seq})
+		y.do(Listed{})
+		for i := 0; i < len(y.all); i++ { // the runtime holds nothing of them any more
+			switch e := y.all[i].(type) {
+			case Adopt:
+				y.do(Adopted{Task: e.Task})
+			case Cleanup:
+				y.do(Cleaned{Task: e.Task})
+			case CreateSandbox, StartProcess:
+				t.Fatalf("with %d of %d records: %+v", n, len(written), e)
+			}
+		}
+		for id, k := range y.core.tasks {
+			if k.rec.Phase != phaseCleaned || k.rec.State != dcos.TaskLost || k.rec.Reason != dcos.ReasonReboot {
+				t.Errorf("with %d of %d records %s is %s (%s) in phase %d", n, len(written), id, k.rec.State, k.rec.Reason, k.rec.Phase)
+			}
+		}
+	}
 }
 
 func TestStraysOfALostCheckpointEndBeforeMastersHearOfTheNewBootAndBeforeAnythingStarts(t *testing.T) {
