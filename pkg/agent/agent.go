@@ -117,27 +117,20 @@ func Restore(cfg Config, now time.Time, records [][]byte) (*Core, []Effect, erro
 		outbox:    outbox{next: 1},
 		kept:      newKept(),
 	}
-	boot := ""
 	for i, b := range records {
-		if err := c.replay(b, &boot); err != nil {
+		if err := c.replay(b); err != nil {
 			return nil, nil, fmt.Errorf("%w: checkpoint record %d of %d: %w", dcos.ErrInvalid, i+1, len(records), err)
 		}
 	}
 	c.disk.records = len(records)
-	if boot != cfg.Node.Boot {
+	if c.disk.boot != cfg.Node.Boot {
 		// What still runs of a lost checkpoint ends before masters hear of the
 		// new boot, which tells them that it has; or its lease, which nobody
 		// extends, ends first.
 		c.sweep.holdLink = now.Add(dcos.LeaseFor + dcos.LeaseMargin)
 	}
 	for _, t := range c.sorted() {
-		c.resume(now, t, boot == cfg.Node.Boot)
-	}
-	if boot != cfg.Node.Boot {
-		// After what the new boot has ended: when this write is cut off, a task
-		// whose end is not in it must not pass for one of this boot, of which no
-		// process is found because it was never started.
-		c.record(record{Boot: cfg.Node.Boot})
+		c.resume(now, t, c.disk.boot == cfg.Node.Boot)
 	}
 	c.collect(now)
 	c.do(List{})

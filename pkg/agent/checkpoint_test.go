@@ -139,6 +139,7 @@ func TestRebootWhoseCheckpointIsCutOffAnywhereStartsNoTaskAgain(t *testing.T) {
 	cfg := config()
 	cfg.Node.Boot = "b2"
 	x.restore(cfg)
+	x.do(Listed{})
 	written := x.disk[len(before):]
 	if len(written) != 4 {
 		t.Fatalf("%d records of three lost tasks and a boot", len(written))
@@ -164,6 +165,25 @@ func TestRebootWhoseCheckpointIsCutOffAnywhereStartsNoTaskAgain(t *testing.T) {
 			}
 		}
 	}
+}
+
+func TestStraysEndBeforeMastersHearOfTheNewBootAlsoWhenTheAgentIsKilledMeanwhile(t *testing.T) {
+	t.Parallel()
+	x := &trace{t: t, now: time.UnixMilli(1767225600000)}
+	for range 3 {
+		x.restore(config())
+		x.do(Checkpointed{Seq: x.seq})
+		x.wantNo("Connect")
+		x.do(Listed{Tasks: []dcos.TaskID{"i._app.1"}})
+		x.want("Cleanup")
+		x.later(retryFirst)
+		x.wantNo("Connect")
+	}
+	x.do(Cleaned{Task: "i._app.1"})
+	x.later(0)
+	x.want("Connect")
+	x.restore(config()) // now it is known that nothing is left of before
+	x.want("Connect")
 }
 
 func TestStraysOfALostCheckpointEndBeforeMastersHearOfTheNewBootAndBeforeAnythingStarts(t *testing.T) {

@@ -75,6 +75,9 @@ var encMode, decMode = func() (cbor.EncMode, cbor.DecMode) {
 
 // disk counts checkpoints.
 type disk struct {
+	// boot is the last one of which nothing that ran before it is left; until a
+	// new one is that far, every restart begins with it again.
+	boot    string
 	pending [][]byte // records of this step
 	seq     uint64   // of the last WriteCheckpoint
 	durable uint64
@@ -160,7 +163,7 @@ func (c *Core) flushAcks(now time.Time) {
 func (c *Core) snapshot() [][]byte {
 	saved := c.disk.pending
 	c.disk.pending = nil
-	c.record(record{Boot: c.cfg.Node.Boot, Seen: &c.seen, NextSeq: c.outbox.next})
+	c.record(record{Boot: c.disk.boot, Seen: &c.seen, NextSeq: c.outbox.next})
 	for _, t := range c.sorted() {
 		r := t.rec
 		c.record(record{Task: &r})
@@ -174,13 +177,13 @@ func (c *Core) snapshot() [][]byte {
 }
 
 // replay takes one record over.
-func (c *Core) replay(b []byte, boot *string) error {
+func (c *Core) replay(b []byte) error {
 	var r record
 	if err := decMode.Unmarshal(b, &r); err != nil {
 		return err
 	}
 	if r.Boot != "" {
-		*boot = r.Boot
+		c.disk.boot = r.Boot
 	}
 	if r.Seen != nil && c.seen.before(*r.Seen) {
 		c.seen = *r.Seen

@@ -67,6 +67,13 @@ func (c *Core) swept(now time.Time) {
 		return
 	}
 	c.sweep = sweep{done: true}
+	if boot := c.cfg.Node.Boot; c.disk.boot != boot {
+		// Not earlier, and after the ends of what ran before: an agent that is
+		// killed until here must hold its link anew, and must not take a task
+		// whose end was cut off for one of this boot that was never started.
+		c.disk.boot = boot
+		c.record(record{Boot: boot})
+	}
 	for _, t := range c.sorted() {
 		c.advance(now, t)
 	}
