@@ -26,10 +26,14 @@ type checker struct {
 
 	placed map[dcos.TaskID]place
 	procs  map[dcos.TaskID]*proc
-	fenced map[string][]dcos.TaskID // tasks under a lease, by instance
-	wiped  map[dcos.NodeID]bool     // whose agent's data was removed once
-	rest   rest
-	vitals vitals
+	fenced map[string][]dcos.TaskID   // tasks under a lease, by instance
+	wiped  map[dcos.NodeID]dcos.Epoch // last index when an agent's data was removed: it may know of no task placed until then
+	copied map[dcos.NodeID]bool       // of which there was a copy
+	// mistaken are the tasks that were given up as of an earlier boot of a node
+	// that has a copy, which nobody can tell from a reboot: they may still run.
+	mistaken map[dcos.TaskID]bool
+	rest     rest
+	vitals   vitals
 }
 
 // entry is what was applied at an index, and what the state was afterwards.
@@ -54,7 +58,7 @@ type proc struct {
 func newChecker(w *world) checker {
 	return checker{
 		w: w, leaders: map[dcos.Term]dcos.MasterID{}, entries: make([]entry, 2), terms: map[dcos.Term]dcos.Index{},
-		ackedAt: map[string]dcos.Term{}, logs: map[position]uint64{}, seed: maphash.MakeSeed(), books: newBooks(), placed: map[dcos.TaskID]place{}, procs: map[dcos.TaskID]*proc{}, fenced: map[string][]dcos.TaskID{}, wiped: map[dcos.NodeID]bool{},
+		ackedAt: map[string]dcos.Term{}, logs: map[position]uint64{}, seed: maphash.MakeSeed(), books: newBooks(), placed: map[dcos.TaskID]place{}, procs: map[dcos.TaskID]*proc{}, fenced: map[string][]dcos.TaskID{}, wiped: map[dcos.NodeID]dcos.Epoch{}, copied: map[dcos.NodeID]bool{}, mistaken: map[dcos.TaskID]bool{},
 	}
 }
 
@@ -291,9 +295,12 @@ func (c *checker) attempt(commit state.Commit, k *dcos.Task) {
 func (c *checker) ended(k *dcos.Task) {
 	p := c.procs[k.ID]
 	switch {
-	case k.State == dcos.TaskLost && k.Reason == dcos.ReasonReconciliation && !c.wiped[k.Node]:
+	case k.State == dcos.TaskLost && k.Reason == dcos.ReasonReconciliation && !c.forgot(k):
 		c.w.fail("task %s on %s is lost (%s), and its agent has lost nothing", k.ID, k.Node, k.Message)
 	case k.State == dcos.TaskLost:
+		if k.Reason == dcos.ReasonReboot && c.copied[k.Node] {
+			c.mistaken[k.ID] = true
+		}
 		return // nobody knows
 	case p == nil:
 		if k.Exit != nil {
@@ -302,7 +309,7 @@ func (c *checker) ended(k *dcos.Task) {
 		return
 	case p.alive:
 		c.w.fail("task %s is %s, and its process runs", k.ID, k.State)
-	case k.Exit == nil && c.wiped[k.Node]:
+	case k.Exit == nil && c.forgot(k):
 		return // its agent never heard of it, as far as it can know
 	case k.Exit == nil:
 		c.w.fail("task %s is %s without an exit; its process had %v", k.ID, k.State, p.exit)
@@ -315,13 +322,19 @@ func (c *checker) ended(k *dcos.Task) {
 	}
 }
 
+// wipes: an agent loses its checkpoint.
+func (c *checker) wipes(id dcos.NodeID) { c.wiped[id] = dcos.Epoch(len(c.entries) - 1) }
+
+// forgot says that the agent of a task's node need not know it.
+func (c *checker) forgot(k *dcos.Task) bool { return k.Epoch <= c.wiped[k.Node] }
+
 // started: a process is of a task that was placed here, that the checkpoint
 // knows for sure, that never had one, and that is alone of its instance.
 func (c *checker) started(m *machine, id dcos.TaskID, fenced bool) {
 	w := c.w
 	instance := dcos.InstanceOf(id)
 	for _, other := range c.fenced[instance] {
-		if p := c.procs[other]; fenced && other != id && p != nil && p.alive && w.clones == 0 { // a copy passes for the machine, started anew
+		if p := c.procs[other]; fenced && other != id && p != nil && p.alive && !c.mistaken[id] && !c.mistaken[other] {
 			w.fail("agent %s starts %s while %s of the same fenced instance runs on %s", m.addr(), id, other, p.on.addr())
 		}
 	}
@@ -332,7 +345,7 @@ func (c *checker) started(m *machine, id dcos.TaskID, fenced bool) {
 		w.fail("agent %s starts %s before that is in its checkpoint", m.addr(), id)
 	}
 	// An agent whose data was removed cannot know; it has ended what there was.
-	if p := c.procs[id]; p != nil && (p.alive || !c.wiped[m.id]) {
+	if p := c.procs[id]; p != nil && (p.alive || c.placed[id].epoch > c.wiped[m.id]) {
 		w.fail("agent %s starts %s, which was started on %s before", m.addr(), id, p.on.addr())
 	}
 	if at := c.placed[id]; at.node != m.id {

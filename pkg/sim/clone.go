@@ -23,14 +23,13 @@ func (w *world) cloned() bool {
 	}
 	w.clones++
 	c := &machine{
-		process: process{w: w, host: len(w.net.cut) - 1}, number: of.number, clone: true, boot: w.clones, power: true, cpus: of.cpus, id: of.id,
+		process: process{w: w, host: len(w.net.cut) - 1}, number: of.number, clone: true, boot: 1000 * w.clones, power: true, cpus: of.cpus, id: of.id,
 		clock: newClock(w), fs: of.fs.Clone(w.rng.next()), durable: map[dcos.TaskID]bool{},
 	}
 	c.containers = newContainers(c)
 	w.copy = c
 	w.note("machine %s is a copy of %s", c.addr(), of.addr())
-	// From now on the node may lose what its agents know to the other one.
-	w.check.wiped[of.id] = true
+	w.check.copied[of.id] = true
 	c.start()
 	w.after(w.rng.between(3*time.Second, longest), "copy ends", c.host, w.endCopy)
 	return true

@@ -165,7 +165,7 @@ func (m *machine) powerOn() {
 func (m *machine) wipe() {
 	m.end(m.w.rng.between(0, 3*time.Second))
 	m.fs = journaltest.New(m.w.rng.next())
-	m.w.check.wiped[m.id] = true
+	m.w.check.wipes(m.id)
 	if m.w.rng.one(3) {
 		m.boot++
 	}
