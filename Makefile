@@ -6,7 +6,7 @@ SHELL         := bash
 MAKEFLAGS     += --no-print-directory
 
 TAGS     := seccomp,netgo,osusergo
-UNIT      = $(addsuffix /...,$(wildcard ./pkg ./packages ./installer ./ui ./cmd ./integration/tools))
+UNIT      = $(addsuffix /...,$(wildcard ./pkg ./packages ./installer ./ui ./cmd ./integration/tools ./integration/history))
 RUN      ?= .
 SEEDS    ?= 1000
 FUZZTIME ?= 10s

@@ -179,7 +179,7 @@ var events = []string{
 	"proposal repeated", "proposal answered again", "clone refused", "leader elected", "write acknowledged", "outcome unknown",
 	"master stops by its disk", "agent stops by its disk", "master's disk fails at its start", "agent's disk fails at its start",
 	"process started", "user writes", "user restarts", "user cancels", "user deletes", "user reads", "read answered", "read refused",
-	"drain begun", "fenced process started", "lease over", "start after its lease", "agent killed before it acts", "master killed before it acts",
+	"drain begun", "fenced process started", "lease over", "agent killed before it acts", "master killed before it acts",
 }
 
 // stateNames tell apart what users see as one state.

@@ -27,8 +27,6 @@ type Run struct {
 	Length time.Duration
 	// Trace, when not nil, is given every line of the trace.
 	Trace func(line string)
-
-	all bool // every kind of fault happens, often
 }
 
 // Least is the shortest run that makes sense: the liveness phase takes its

@@ -57,30 +57,6 @@ func TestSameSeedGivesTheSameTraceByteForByte(t *testing.T) {
 	}
 }
 
-func TestEveryKindOfFaultAndOfEventComesUp(t *testing.T) {
-	missing := map[string]bool{}
-	for _, what := range expected() {
-		missing[what] = true
-	}
-	for seed := uint64(1); len(missing) > 0; seed++ {
-		if seed > 40 {
-			t.Fatalf("never in %d seeds: %v", seed, missing)
-		}
-		o := Seeded(Run{Seed: seed, Length: 8 * time.Minute, all: true})
-		if o.Violation != "" {
-			t.Fatalf("seed %d at %s: %s", seed, o.At, o.Violation)
-		}
-		if o.Kinds < leastKinds {
-			t.Fatalf("seed %d had %d kinds of faults", seed, o.Kinds)
-		}
-		for what, n := range o.Counts {
-			if n > 0 {
-				delete(missing, what)
-			}
-		}
-	}
-}
-
 func TestEventsComeInTheOrderOfTimeThenOfAsking(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var q queue

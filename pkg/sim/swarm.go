@@ -32,7 +32,7 @@ type rules struct {
 // draw makes the rules of a seed. Each is drawn apart from the others, so that
 // many seeds see all combinations: much of one thing finds what a little of
 // everything does not.
-func draw(g *chance, all bool) rules {
+func draw(g *chance) rules {
 	r := rules{
 		masters: []int{3, 3, 3, 3, 5, 5, 1, 1}[g.below(8)], spares: []int{0, 0, 1, 2}[g.below(4)], machines: 3 + g.below(4),
 		loss: g.below(8), double: g.below(4), late: g.between(2*time.Millisecond, 60*time.Millisecond),
@@ -51,22 +51,18 @@ func draw(g *chance, all bool) rules {
 	}
 	r.large = g.one(8)
 	r.calm, r.rest = calmFor, convergeIn
-	if r.fenced = g.one(3) || all; r.fenced {
+	if r.fenced = g.one(3); r.fenced {
 		// What may still run somewhere is waited for.
 		r.calm, r.rest = calmFor+dcos.LeaseFor+2*dcos.LeaseMargin, convergeIn+dcos.LeaseFor+2*dcos.LeaseMargin
 	}
 	part := 15 + g.below(80)
 	for _, f := range allFaults {
-		if all || g.percent(part) {
+		if g.percent(part) {
 			r.faults = append(r.faults, f)
 		}
 	}
 	for len(r.faults) < 2*leastKinds {
 		r.faults = append(r.faults, allFaults[g.below(len(allFaults))])
-	}
-	if all {
-		r.every, r.flaky, r.double, r.spares, r.write = time.Second, 10, 3, 2, 100*time.Millisecond
-		r.masters, r.level, r.large = []int{1, 3, 5}[g.below(3)], 1, true
 	}
 	return r
 }
@@ -76,7 +72,7 @@ func newWorld(r Run) *world {
 		length: max(r.Length, Least), rng: chance{r.Seed * 0x9e3779b97f4a7c15}, trace: newTrace(r.Trace), counts: map[string]int{},
 		cover: newCover(), struck: map[string]bool{}, drained: map[dcos.NodeID]bool{},
 	}
-	w.rules = draw(&w.rng, r.all)
+	w.rules = draw(&w.rng)
 	hosts := w.rules.masters + w.rules.spares
 	w.net = newNetwork(w, hosts+w.rules.machines+1)
 	w.operator = operator{w: w, next: dcos.MasterID(w.rules.masters), removing: map[dcos.MasterID]bool{}}
