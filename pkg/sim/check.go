@@ -295,7 +295,7 @@ func (c *checker) attempt(commit state.Commit, k *dcos.Task) {
 func (c *checker) ended(k *dcos.Task) {
 	p := c.procs[k.ID]
 	switch {
-	case k.State == dcos.TaskLost && k.Reason == dcos.ReasonReconciliation && !c.forgot(k):
+	case k.State == dcos.TaskLost && k.Reason == dcos.ReasonReconciliation && !c.forgot(k.Node, k.Epoch):
 		c.w.fail("task %s on %s is lost (%s), and its agent has lost nothing", k.ID, k.Node, k.Message)
 	case k.State == dcos.TaskLost:
 		if k.Reason == dcos.ReasonReboot && c.copied[k.Node] {
@@ -309,7 +309,7 @@ func (c *checker) ended(k *dcos.Task) {
 		return
 	case p.alive:
 		c.w.fail("task %s is %s, and its process runs", k.ID, k.State)
-	case k.Exit == nil && c.forgot(k):
+	case k.Exit == nil && c.forgot(k.Node, k.Epoch):
 		return // its agent never heard of it, as far as it can know
 	case k.Exit == nil:
 		c.w.fail("task %s is %s without an exit; its process had %v", k.ID, k.State, p.exit)
@@ -325,8 +325,11 @@ func (c *checker) ended(k *dcos.Task) {
 // wipes: an agent loses its checkpoint.
 func (c *checker) wipes(id dcos.NodeID) { c.wiped[id] = dcos.Epoch(len(c.entries) - 1) }
 
-// forgot says that the agent of a task's node need not know it.
-func (c *checker) forgot(k *dcos.Task) bool { return k.Epoch <= c.wiped[k.Node] }
+// forgot says that a node's agent need not know a task that was placed then.
+func (c *checker) forgot(node dcos.NodeID, placed dcos.Epoch) bool {
+	until, ok := c.wiped[node]
+	return ok && placed <= until
+}
 
 // started: a process is of a task that was placed here, that the checkpoint
 // knows for sure, that never had one, and that is alone of its instance.
@@ -345,7 +348,7 @@ func (c *checker) started(m *machine, id dcos.TaskID, fenced bool) {
 		w.fail("agent %s starts %s before that is in its checkpoint", m.addr(), id)
 	}
 	// An agent whose data was removed cannot know; it has ended what there was.
-	if p := c.procs[id]; p != nil && (p.alive || c.placed[id].epoch > c.wiped[m.id]) {
+	if p := c.procs[id]; p != nil && (p.alive || !c.forgot(m.id, c.placed[id].epoch)) {
 		w.fail("agent %s starts %s, which was started on %s before", m.addr(), id, p.on.addr())
 	}
 	if at := c.placed[id]; at.node != m.id {
