@@ -146,7 +146,7 @@ func (c *checker) balance(commit state.Commit) {
 	b.dirty = b.dirty[:0]
 }
 
-// deployment: its steps go forward one by one.
+// deployment: its steps go forward one by one, to the last.
 func (c *checker) deployment(ch *state.Change) {
 	before, _ := ch.Old.(*dcos.Deployment)
 	after, _ := ch.New.(*dcos.Deployment)
@@ -154,6 +154,9 @@ func (c *checker) deployment(ch *state.Change) {
 	case before == nil && after == nil:
 	case after == nil:
 		c.w.count("deployment over")
+		if ch.Cause == "advance-deployment" && before.Step < len(before.Steps) {
+			c.w.fail("deployment %s of %s is over at step %d of %v", before.ID, before.App, before.Step, before.Steps)
+		}
 	case before == nil:
 		c.w.count("deployment started")
 		if after.Step != 1 {
