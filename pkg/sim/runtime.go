@@ -105,7 +105,7 @@ func (r *containers) do(e agent.Effect) {
 			return agent.SandboxReady{Task: e.Task, Dir: "/s/" + string(e.Task), Err: err}
 		}})
 	case agent.StartProcess:
-		r.add(e.Spec.Task, job{took: ms(60), half: func() { _ = r.start(e.Spec) }, do: func(abandoned bool) agent.Event {
+		r.add(e.Spec.Task, job{took: r.hangs(e.Spec) + ms(60), half: func() { _ = r.start(e.Spec) }, do: func(abandoned bool) agent.Event {
 			err := r.trouble(abandoned)
 			switch {
 			case err == nil:
@@ -161,6 +161,16 @@ func (r *containers) do(e agent.Effect) {
 	default:
 		r.m.w.fail("agent %s asks for %T, which is not known here", r.m.addr(), e)
 	}
+}
+
+// hangs is how long a start takes longer than it should: sometimes the lease
+// that a task was to run under is over by then.
+func (r *containers) hangs(s dcos.Spec) time.Duration {
+	w := r.m.w
+	if s.Lease.IsZero() || w.calm || !w.rng.one(50) {
+		return 0
+	}
+	return r.m.clock.takes(max(s.Lease.Sub(r.m.clock.mono()), 0))
 }
 
 func (r *containers) trouble(abandoned bool) error {
