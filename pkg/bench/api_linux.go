@@ -87,7 +87,7 @@ func (g *group) writes(ctx context.Context, row string) (figure, error) {
 	var rates []float64
 	var total int64
 	var cost *Cost
-	leader, err := g.leader(ctx, nil)
+	leader, err := g.leader(ctx)
 	if err != nil {
 		return figure{}, err
 	}

@@ -141,14 +141,11 @@ func (m *masterProc) again(b *bench) (err error) {
 	return err
 }
 
-// leader is the master that leads, by the word of one that is not left out.
-func (g *group) leader(ctx context.Context, without *masterProc) (*masterProc, error) {
+// leader is the master that leads, by the word of one of them.
+func (g *group) leader(ctx context.Context) (*masterProc, error) {
 	var found *masterProc
 	err := await(ctx, "a leader", 5*time.Millisecond, nil, func() (bool, error) {
 		for _, m := range g.masters {
-			if m == without {
-				continue
-			}
 			ctx, cancel := context.WithTimeout(ctx, time.Second)
 			s, err := m.client.Cluster(ctx)
 			cancel()
@@ -156,7 +153,7 @@ func (g *group) leader(ctx context.Context, without *masterProc) (*masterProc, e
 				continue
 			}
 			for _, other := range g.masters {
-				if other.api == s.Leader && other != without {
+				if other.api == s.Leader {
 					found = other
 					return true, nil
 				}
@@ -213,22 +210,20 @@ func (g *group) agents(ctx context.Context, count int) error {
 	if g.fleet, err = g.b.start(dir, []string{"DCOS_TOKEN=" + token.Token}, args...); err != nil {
 		return err
 	}
-	_, err = g.whole(ctx, 0)
-	return err
+	return g.whole(ctx, 0)
 }
 
 // whole waits until all agents are there, for the first time since another
 // such moment, and the leader counts them as active.
-func (g *group) whole(ctx context.Context, since int64) (at int64, err error) {
-	err = await(ctx, "the simulated agents", 20*time.Millisecond, g.children(), func() (bool, error) {
+func (g *group) whole(ctx context.Context, since int64) error {
+	err := await(ctx, "the simulated agents", 20*time.Millisecond, g.children(), func() (bool, error) {
 		s := g.agentsNow()
-		at = s.Whole
 		return s.Online == g.count && s.Whole > since, nil
 	})
 	if err != nil {
-		return at, fmt.Errorf("%w (%+v)", err, g.agentsNow())
+		return fmt.Errorf("%w (%+v)", err, g.agentsNow())
 	}
-	return at, await(ctx, "the nodes", 50*time.Millisecond, g.children(), func() (bool, error) {
+	return await(ctx, "the nodes", 50*time.Millisecond, g.children(), func() (bool, error) {
 		for _, m := range g.masters {
 			if s, err := m.client.Cluster(ctx); err == nil {
 				return s.Nodes["active"] == g.count, nil

@@ -88,7 +88,7 @@ func (a asker) one(ctx context.Context, pool *x509.CertPool, until time.Time, ne
 		if _, err := conn.Write(out); err != nil {
 			return fmt.Errorf("ask %s: %w", a.addr, err)
 		}
-		res, err := http.ReadResponse(in, nil)
+		res, err := http.ReadResponse(in, nil) //nolint:bodyclose // read to its end, so that the connection goes on
 		if err == nil {
 			body, err = readInto(body, res.Body)
 		}

@@ -154,7 +154,7 @@ func (g *group) crash(ctx context.Context, want int) error {
 	if n, err := g.tasks(ctx, "running"); err != nil || n != want {
 		return errors.Join(err, fmt.Errorf("%d tasks were reported running, %d are after kill -9: the throughput does not count", want, n))
 	}
-	if _, err := g.whole(ctx, 0); err != nil {
+	if err := g.whole(ctx, 0); err != nil {
 		return err
 	}
 	// No healthy task was replaced when the agents came back.
@@ -256,7 +256,7 @@ func reconnect(ctx context.Context, b *bench) (out []figure, err error) {
 		return nil, err
 	}
 	l := loads(b.instances)[0]
-	leader, err := g.leader(ctx, nil)
+	leader, err := g.leader(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -269,7 +269,7 @@ func reconnect(ctx context.Context, b *bench) (out []figure, err error) {
 	started := g.agentsNow().Started
 	var took []float64
 	for range b.rounds {
-		if leader, err = g.leader(ctx, nil); err != nil {
+		if leader, err = g.leader(ctx); err != nil {
 			return nil, err
 		}
 		killed := time.Now()
@@ -341,7 +341,7 @@ func failover(ctx context.Context, b *bench) (out []figure, err error) {
 
 // withoutLeader takes the leader away and gives it back.
 func (g *group) withoutLeader(ctx context.Context, away, back func(*masterProc) error) (took time.Duration, err error) {
-	leader, err := g.leader(ctx, nil)
+	leader, err := g.leader(ctx)
 	if err != nil {
 		return 0, err
 	}
