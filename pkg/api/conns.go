@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"net/netip"
 	"sync"
+
+	"github.com/dcos-go/dcos/pkg/link"
 )
 
 // Conns is a listener that bounds the connections that are open at once, in
@@ -70,7 +72,7 @@ func (l *Conns) Accept() (net.Conn, error) {
 
 // enter counts a connection, and says which one has to give way.
 func (l *Conns) enter(c net.Conn) (in, out *limited) {
-	host := addressOf(c.RemoteAddr())
+	host := link.HostOf(c.RemoteAddr())
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	h := l.hosts[host]
@@ -166,20 +168,4 @@ func noteState(c net.Conn, s http.ConnState) {
 		one.of.rest(one)
 	case http.StateNew, http.StateHijacked, http.StateClosed: // Accept and Close know
 	}
-}
-
-// addressOf is what a connection is counted under: of IPv6 the /64, because
-// one host owns all of it.
-func addressOf(a net.Addr) netip.Addr {
-	ap, err := netip.ParseAddrPort(a.String())
-	if err != nil {
-		return netip.Addr{} // all of an unknown kind count as one host
-	}
-	ip := ap.Addr().Unmap().WithZone("")
-	if ip.Is6() && !ip.IsLoopback() {
-		if p, err := ip.Prefix(64); err == nil {
-			return p.Addr()
-		}
-	}
-	return ip
 }

@@ -41,9 +41,9 @@ func (h *hosts) leave(a netip.Addr) {
 	}
 }
 
-// hostOf is the address to count under: of IPv6 the /64, because one host
+// HostOf is the address to count under: of IPv6 the /64, because one host
 // owns all of it.
-func hostOf(a net.Addr) netip.Addr {
+func HostOf(a net.Addr) netip.Addr {
 	ap, err := netip.ParseAddrPort(a.String())
 	if err != nil {
 		return netip.Addr{} // all of an unknown kind count as one host

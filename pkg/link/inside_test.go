@@ -110,8 +110,8 @@ func TestHostsAreCountedBySubnetInIPv6(t *testing.T) {
 		{"[::1]:5", "::1"},
 	} {
 		ap := netip.MustParseAddrPort(tt.addr)
-		if got := hostOf(net.TCPAddrFromAddrPort(ap)); got.String() != tt.want {
-			t.Errorf("hostOf(%s) = %s, want %s", tt.addr, got, tt.want)
+		if got := HostOf(net.TCPAddrFromAddrPort(ap)); got.String() != tt.want {
+			t.Errorf("HostOf(%s) = %s, want %s", tt.addr, got, tt.want)
 		}
 	}
 }

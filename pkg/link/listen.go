@@ -161,7 +161,7 @@ func (l *Listener) acceptAll(ctx context.Context, open *sync.WaitGroup) error {
 			continue
 		}
 		pause = 0
-		host := hostOf(c.RemoteAddr())
+		host := HostOf(c.RemoteAddr())
 		if !l.hosts.enter(host) {
 			l.stats.crowded.Add(1)
 			c.Close()
