@@ -66,6 +66,8 @@ func TestCoreHistoryModelTellsLegalFromIllegal(t *testing.T) {
 		"present version refused":              {past(put("a", "1"), did(Replace, "b", "1", Mismatch)), "no order"},
 		"version refused behind an unknown":    {past(put("a", "1"), lost, did(Replace, "c", "1", Mismatch)), ""},
 		"one version for two writes":           {past(put("a", "1"), put("b", "1")), "belongs to the writes"},
+		"one version in two lives of an app":   {past(put("a", "1"), did(Delete, "", "", Done), put("b", "1")), "belongs to the writes"},
+		"version of a former life accepted":    {past(put("a", "1"), did(Delete, "", "", Done), put("b", "2"), did(Replace, "c", "1", Done)), "no order"},
 		"two versions of one write":            {past(put("a", "1"), read("a", "a", "2")), "has the versions"},
 		"delete of a missing app":              {past(did(Delete, "", "", Done)), "no order"},
 		"unknown delete":                       {past(put("a", "1"), did(Delete, "", "", Unknown), did(Read, "", "", Missing)), ""},

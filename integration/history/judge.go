@@ -66,18 +66,12 @@ func culprits(m porcupine.Model, ops []porcupine.Operation, limit time.Duration)
 type write struct{ key, value string }
 
 // versionsOf finds the version that each write got, from every answer that
-// tells. A write has one version, and in the life of an app a version has one
-// write: one that is created anew may begin with a version of the old one.
+// tells. A version belongs to one write, and a write to one version, over all
+// lives of an app.
 func versionsOf(records []record) (map[write]string, []string) {
 	versions := map[write]string{}
 	writes := map[write]string{} // by key and version
 	var problems []string
-	deleted := map[string]bool{}
-	for _, k := range records {
-		if k.in.Kind == Delete && (k.out.Outcome == Done || k.out.Outcome == Unknown) {
-			deleted[k.in.Key] = true
-		}
-	}
 	for _, k := range records {
 		value := k.in.Value
 		if k.in.Kind == Read {
@@ -91,7 +85,7 @@ func versionsOf(records []record) (map[write]string, []string) {
 			problems = append(problems, fmt.Sprintf("write %s of %s has the versions %s and %s", value, w.key, old, k.out.Version))
 		}
 		at := write{k.in.Key, k.out.Version}
-		if old, ok := writes[at]; ok && old != value && !deleted[k.in.Key] {
+		if old, ok := writes[at]; ok && old != value {
 			problems = append(problems, fmt.Sprintf("version %s of %s belongs to the writes %s and %s", k.out.Version, w.key, old, value))
 		}
 		versions[w], writes[at] = k.out.Version, value

@@ -160,13 +160,41 @@ func configOf(a *dcos.App) []byte {
 	return encodeRow(&c)
 }
 
-// newVersion is a stamp above all that the app has had.
+// newVersion is a stamp above all that the app has had, in this life and in
+// those before.
 func (x *txn) newVersion(id dcos.AppID) dcos.Version {
 	at := x.t.time
 	for a := range x.t.appVersions(id) {
 		return max(at, a.Version+1)
 	}
+	if floor, ok := x.t.floors.Get(versionFloor); ok {
+		return max(at, floor.Version+1)
+	}
 	return at
+}
+
+// floorRow is a bound for versions of apps that are gone.
+type floorRow struct {
+	Version dcos.Version `cbor:"1,keyasint"`
+}
+
+// valid leaves room for the versions that follow.
+func (r *floorRow) valid() bool { return r.Version > 0 && r.Version <= 2*maxTime }
+
+// versionFloor is the key of the highest version of a removed app that an app
+// made anew could otherwise get again.
+const versionFloor = "versions"
+
+// raiseFloor keeps versions up to one from being given again. Those that
+// command time has passed cannot be, so that hardly any removal writes here.
+// The first release did not: below level 2 all masters must agree with it.
+func (x *txn) raiseFloor(to dcos.Version) {
+	if to < x.t.time || x.t.level() < 2 {
+		return
+	}
+	if old, ok := x.t.floors.Get(versionFloor); !ok || old.Version < to {
+		put(x, tableFloors, &x.t.floors, versionFloor, &floorRow{Version: to})
+	}
 }
 
 // putVersion keeps a definition and drops the oldest that nothing names.
@@ -363,6 +391,7 @@ func (x *txn) removeApp(c RemoveApp) error {
 	if d, ok := x.t.deployOf.Get(c.App); ok {
 		x.removeDeployment(d)
 	}
+	x.raiseFloor(row.App.Version)
 	remove(x, TableApps, &x.t.apps, string(c.App))
 	x.t.reindexApp(row, nil)
 	x.removed[c.App] = true

@@ -57,6 +57,7 @@ func (x *txn) raiseLevel(c RaiseLevel) error {
 	}
 	info.Level = c.Level
 	x.setCluster(info)
+	x.raiseFloor(x.t.time) // of apps removed before, none was noted
 	return nil
 }
 

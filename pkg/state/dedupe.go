@@ -14,6 +14,7 @@ const (
 	tableProposers Table = iota + 100
 	tableDone
 	tableParts
+	tableFloors
 )
 
 const (

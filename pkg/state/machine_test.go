@@ -19,7 +19,8 @@ type machine struct {
 	index  dcos.Index
 	now    dcos.Time
 	seq    uint64
-	sent   [][]byte // encoded proposals with ids
+	sent   [][]byte                    // encoded proposals with ids
+	given  map[dcos.AppID]dcos.Version // newest that an app ever had at level 2
 }
 
 func (m *machine) view() View { return m.stores[0].View() }
@@ -29,13 +30,17 @@ func (m *machine) commit(t *rapid.T, proposals ...[]byte) []Result {
 	entry := EncodeEntry(m.now, proposals...)
 	m.index++
 	var first []Result
+	noted := m.view().t.level() >= 2
 	for i, s := range m.stores {
-		_, results, err := s.Apply(m.index, entry)
+		commit, results, err := s.Apply(m.index, entry)
 		if err != nil {
 			t.Fatalf("store %d: %v", i, err)
 		}
 		if i == 0 {
 			first = results
+			if noted {
+				m.note(t, commit)
+			}
 		} else if got, want := fmt.Sprintf("%+v", results), fmt.Sprintf("%+v", first); got != want {
 			t.Fatalf("store %d answers %s, store 0 %s", i, got, want)
 		}
@@ -44,6 +49,20 @@ func (m *machine) commit(t *rapid.T, proposals ...[]byte) []Result {
 		}
 	}
 	return first
+}
+
+// note expects versions of an app to grow over all its lives.
+func (m *machine) note(t *rapid.T, c Commit) {
+	for _, ch := range c.Changes {
+		a, ok := ch.New.(*dcos.App)
+		if !ok || ch.Old != nil {
+			continue
+		}
+		if last, ok := m.given[a.ID]; ok && a.Version <= last {
+			t.Fatalf("app %s has version %s after it had %s", a.ID, a.Version, last)
+		}
+		m.given[a.ID] = a.Version
+	}
 }
 
 func (m *machine) check(t *rapid.T) {
@@ -231,7 +250,7 @@ func FuzzCommands(f *testing.F) { f.Fuzz(rapid.MakeFuzz(anyLog)) }
 
 // anyLog commits random entries to three stores, which must stay equal.
 func anyLog(t *rapid.T) {
-	m := &machine{stores: []*Store{New(), New(), New()}, now: epoch0}
+	m := &machine{stores: []*Store{New(), New(), New()}, now: epoch0, given: map[dcos.AppID]dcos.Version{}}
 	m.commit(t, encode(t, Proposal{Commands: []Command{InitCluster{Info: dcos.ClusterInfo{ID: "c", Level: pick(t, "level", Level, Level, Level, 1)}}}}))
 	m.commit(t, encode(t, Proposal{Commands: []Command{PutRole{Role: "eng"}, PutRole{Role: "eng/db"}}}))
 	for _, id := range []string{"n1", "n2"} {

@@ -106,6 +106,13 @@ var rowKinds = []rowKind{
 		}),
 	plainKind(tableParts, func(t *tables) *table[partsRow] { return &t.parts },
 		func(r *partsRow) string { return partsKey(r.ID) }),
+	plainKind(tableFloors, func(t *tables) *table[floorRow] { return &t.floors },
+		func(r *floorRow) string {
+			if !r.valid() {
+				return ""
+			}
+			return versionFloor
+		}),
 }
 
 func (t *tables) writeSnapshot(to io.Writer) error {

@@ -45,6 +45,9 @@ func populated(t testing.TB) *cluster {
 		PutUser{User: dcos.User{ID: "ann"}}, RemoveUser{ID: "x"},
 	}}))
 	c.apply(wirePart(t))
+	c.must(PutApp{App: testApp("/gone", 0)})
+	c.must(DeleteApp{App: "/gone", Force: true})
+	c.must(RemoveApp{App: "/gone"})
 	for _, kind := range rowKinds {
 		if kind.rows(c.s.View().t) == 0 {
 			t.Fatalf("table %d is empty", kind.table)

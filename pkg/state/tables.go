@@ -61,6 +61,7 @@ type tables struct {
 	proposers    table[proposerRow]
 	done         table[doneRow]
 	parts        table[partsRow]
+	floors       table[floorRow]
 
 	// ---- derived ----
 
@@ -155,6 +156,7 @@ func (t *tables) copy() *tables {
 	c.roleUse, c.reserved, c.resUse = *t.roleUse.Copy(), *t.reserved.Copy(), *t.resUse.Copy()
 	c.resByNode, c.volumesOf = t.resByNode.Copy(), t.volumesOf.Copy()
 	c.proposers, c.done, c.parts = t.proposers.copy(), t.done.copy(), t.parts.copy()
+	c.floors = t.floors.copy()
 	c.versions, c.instances, c.ended, c.byNode = t.versions.Copy(), t.instances.Copy(), t.ended.Copy(), t.byNode.Copy()
 	c.byEnd = t.byEnd.Copy()
 	c.waiting, c.ledger, c.shrunk = *t.waiting.Copy(), *t.ledger.Copy(), *t.shrunk.Copy()
