@@ -131,6 +131,17 @@ func (s *sharing) drop() error {
 	return err
 }
 
+// beside lets a test run beside others, after those that run alone. It is for
+// tests that mostly wait, have clusters of their own and judge no speed. The
+// clusters that tests share are not needed from then on.
+func beside(t *testing.T) {
+	t.Helper()
+	t.Parallel()
+	if err := dropShared(); err != nil {
+		t.Error(err)
+	}
+}
+
 func dropShared() error { return errors.Join(shared.drop(), sharedMasters.drop()) }
 
 // newCluster makes a cluster for one test.

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -27,6 +28,7 @@ const (
 type writing struct {
 	seen *writes
 	stop func()
+	rest atomic.Int64 // of each writer between two writes, in nanoseconds
 
 	mu  sync.Mutex
 	ack time.Time // guarded by mu; the last acknowledgement
@@ -38,6 +40,7 @@ func (c *cluster) startWriting(t *testing.T, prefix string) *writing {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	w := &writing{seen: &writes{acknowledged: map[string]bool{}, unknown: map[string]error{}}}
+	w.rest.Store(int64(50 * time.Millisecond))
 	var all sync.WaitGroup
 	for i, h := range c.masters {
 		for j := range 2 {
@@ -45,7 +48,7 @@ func (c *cluster) startWriting(t *testing.T, prefix string) *writing {
 			all.Go(func() {
 				for n := 0; ctx.Err() == nil; n++ {
 					w.create(ctx, t, api, fmt.Sprintf("%s/w%d-%d-%d", prefix, i, j, n))
-					_ = pause(ctx, 50*time.Millisecond) // ends with ctx, as the loop does
+					_ = pause(ctx, time.Duration(w.rest.Load())) // ends with ctx, as the loop does
 				}
 			})
 		}
@@ -206,7 +209,8 @@ func TestCoreDiskFullOnTheLeader(t *testing.T) {
 }
 
 func TestCoreDiskHangOfTheLeader(t *testing.T) {
-	c := sharedMasters.use(t)
+	beside(t)
+	c := newCluster(t, 3, 0)
 	w := c.startWriting(t, "/hang")
 	w.goesOn(t, 30*time.Second, "writes are taken")
 	h := c.mustLeader(t)
@@ -215,6 +219,7 @@ func TestCoreDiskHangOfTheLeader(t *testing.T) {
 	began := time.Now()
 	c.leaderIsReplaced(t, h, w)
 	stillRuns(t, h, pid) // it steps down and stays
+	w.rest.Store(int64(500 * time.Millisecond))
 	eventually(t, hangLimit, "the process whose disk hangs ends", func() error {
 		if now, err := mainPid(h); err == nil && now == pid {
 			return errors.New("it goes on")
@@ -315,6 +320,7 @@ const (
 )
 
 func TestCoreFreeSpaceReserve(t *testing.T) {
+	beside(t)
 	c, err := openClusterOn(t.Context(), 3, 0, func(ctx context.Context, h *hosts.Host) error {
 		_, _, err := h.Run(ctx, "sh", "-c", ownDisk)
 		return err

@@ -68,7 +68,8 @@ func (c *cluster) settledOn(t *testing.T, members int, limit time.Duration) clie
 }
 
 func TestCoreGossipKeyRotation(t *testing.T) {
-	c := sharedCluster(t)
+	beside(t)
+	c := newCluster(t, 3, 3)
 	before := c.settledOn(t, 6, time.Minute)
 	old, err := keysOf(c.masters[0])
 	if err != nil || len(old) != 1 {

@@ -9,9 +9,11 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -22,7 +24,8 @@ import (
 
 // What a history is made of.
 const (
-	historyClients  = 8
+	historyClients  = 16
+	historyClusters = 2 // that histories are made on at once
 	historyApps     = 16
 	historyRequests = 1000 // at least
 	historySpan     = 7 * time.Second
@@ -46,36 +49,60 @@ func number(t *testing.T, name string, unset uint64) uint64 {
 	return n
 }
 
+// recorded is what all histories of a test have seen together.
+type recorded struct {
+	seen              injured
+	requests, unknown atomic.Int64
+}
+
 // More histories by DCOS_HISTORIES; DCOS_SEED brings back the operations and
 // faults of a seed, though not their exact moments.
 func TestCoreHistoriesUnderFaultsAreLinearizable(t *testing.T) {
-	c := sharedMasters.use(t)
+	beside(t)
 	n, seed := number(t, "DCOS_HISTORIES", 20), number(t, "DCOS_SEED", rand.Uint64()>>1)
-	seen := &injured{times: map[string]int{}}
-	requests, unknown := 0, 0
-	for i := range n {
-		h := c.record(t, seed+i, int(i), seen, processFaults, networkFaults)
-		requests, unknown = requests+h.Requests(), unknown+h.Count(history.Unknown)
-		began := time.Now()
-		v := h.Judge(judgeLimit)
-		t.Logf("history %d, seed %d: %d requests, %d of unknown outcome; judged in %v", i, seed+i, h.Requests(), h.Count(history.Unknown), time.Since(began).Round(time.Millisecond))
-		if len(v.Problems) > 0 {
-			t.Logf("these have no order:\n%s", v.Culprits)
-			page := filepath.Join(os.TempDir(), fmt.Sprintf("dcos-history-%d.html", seed+i))
-			t.Fatalf("seed %d: %s; the history is drawn in %s (%v)", seed+i, strings.Join(v.Problems, "; "), page, v.Draw(page))
+	all := &recorded{seen: injured{times: map[string]int{}}}
+	t.Run("clusters", func(t *testing.T) {
+		for lane := range min(n, historyClusters) {
+			t.Run(strconv.FormatUint(lane, 10), func(t *testing.T) {
+				beside(t)
+				c := newCluster(t, 3, 0)
+				for i := lane; i < n && !t.Failed(); i += historyClusters {
+					c.oneHistory(t, seed+i, int(i), all)
+				}
+			})
 		}
-		if t.Failed() {
-			return
-		}
+	})
+	if t.Failed() {
+		return
 	}
-	t.Logf("%d histories with %d requests, %d of unknown outcome: 0 illegal, 0 undecided; faults: %v", n, requests, unknown, seen.times)
+	times := all.seen.times
+	t.Logf("%d histories with %d requests, %d of unknown outcome: 0 illegal, 0 undecided; faults: %v", n, all.requests.Load(), all.unknown.Load(), times)
 	if n < 20 {
 		return
 	}
-	for _, f := range append(processFaults, networkFaults...) {
-		if seen.times[f.name] == 0 {
+	for _, f := range slices.Concat(processFaults, networkFaults) {
+		if times[f.name] == 0 {
 			t.Errorf("the fault %q did not happen", f.name)
 		}
+	}
+}
+
+// oneHistory records a history and judges it.
+func (c *cluster) oneHistory(t *testing.T, seed uint64, first int, all *recorded) {
+	t.Helper()
+	began := time.Now()
+	h := c.record(t, seed, first, &all.seen, processFaults, networkFaults)
+	took, unknown := time.Since(began), h.Count(history.Unknown)
+	all.requests.Add(int64(h.Requests()))
+	all.unknown.Add(int64(unknown))
+	began = time.Now()
+	v := h.Judge(judgeLimit)
+	t.Logf("history %d, seed %d: %d requests, %d of unknown outcome, within %v; judged in %v", first, seed, h.Requests(), unknown,
+		took.Round(10*time.Millisecond), time.Since(began).Round(time.Millisecond))
+	if len(v.Problems) > 0 {
+		t.Logf("these have no order:\n%s", v.Culprits)
+		page := filepath.Join(os.TempDir(), fmt.Sprintf("dcos-history-%d.html", seed))
+		t.Fatalf("seed %d: %s; the history is drawn in %s (%v)", seed, strings.Join(v.Problems, "; "), page, v.Draw(page))
 	}
 }
 

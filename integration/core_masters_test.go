@@ -13,6 +13,7 @@ import (
 )
 
 func TestCoreMastersJoinLeavePromoteDemote(t *testing.T) {
+	beside(t)
 	c := newCluster(t, 1, 0)
 	c.create(t, map[string]any{"id": "/first", "cmd": "true", "instances": 0})
 	only := c.masterID(t, c.masters[0])
@@ -146,6 +147,7 @@ func (c *cluster) votes(t *testing.T, h *hosts.Host, want bool) {
 }
 
 func TestCoreLeadershipIsHandedOverOnShutdown(t *testing.T) {
+	beside(t)
 	c := newCluster(t, 3, 0)
 	for round := range 3 {
 		leader := c.mustLeader(t)
@@ -177,6 +179,7 @@ func TestCoreLeadershipIsHandedOverOnShutdown(t *testing.T) {
 }
 
 func TestCoreRolledBackMasterIsRefused(t *testing.T) {
+	beside(t)
 	c := newCluster(t, 3, 0)
 	h := c.follower(t)
 	old := c.masterID(t, h)
@@ -200,6 +203,7 @@ func TestCoreRolledBackMasterIsRefused(t *testing.T) {
 }
 
 func TestCoreDamagedFilesNameTheFileAndTheRepair(t *testing.T) {
+	beside(t)
 	c := newCluster(t, 3, 0)
 	seen := &writes{acknowledged: map[string]bool{}}
 	for i := range 30 {

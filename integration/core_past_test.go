@@ -47,7 +47,8 @@ func see(t *testing.T, api *client.Client) (seen, error) {
 }
 
 func TestCoreHistoryReadsAnyEarlierState(t *testing.T) {
-	c := sharedCluster(t)
+	beside(t)
+	c := newCluster(t, 3, 3)
 	c.clear(t)
 	type moment struct {
 		name string

@@ -118,6 +118,7 @@ func joinWords(t *testing.T, out string) []string {
 }
 
 func TestCoreRunbookMasters(t *testing.T) {
+	beside(t)
 	c := newCluster(t, 3, 0)
 	page := readRunbook(t, "masters.md")
 	if out, _ := page.anywhere(t, c); strings.Count(out, "true") < 3 {
@@ -152,6 +153,7 @@ func (c *cluster) leads(ctx context.Context, want *hosts.Host) error {
 }
 
 func TestCoreRunbookDeadDisk(t *testing.T) {
+	beside(t)
 	c := newCluster(t, 3, 0)
 	page := readRunbook(t, "dead-disk.md")
 	seen := &writes{acknowledged: map[string]bool{"/kept": true}}
@@ -200,6 +202,7 @@ func TestCoreRunbookDeadDisk(t *testing.T) {
 }
 
 func TestCoreRunbookLostQuorum(t *testing.T) {
+	beside(t)
 	c := newCluster(t, 3, 1)
 	page := readRunbook(t, "lost-quorum.md")
 	c.create(t, sleeper("/runs", 2))
@@ -253,6 +256,7 @@ func TestCoreRunbookLostQuorum(t *testing.T) {
 }
 
 func TestCoreRunbookRestore(t *testing.T) {
+	beside(t)
 	c := newCluster(t, 1, 1)
 	page := readRunbook(t, "restore.md")
 	c.create(t, sleeper("/runs", 2))

@@ -64,6 +64,7 @@ func on(tasks []client.Task, node string) (out []client.Task) {
 }
 
 func TestCoreDrainAndDecommission(t *testing.T) {
+	beside(t)
 	c := newCluster(t, 1, 3)
 	// One per host, and one host more: an instance can move only to that one.
 	app := apart("/web", 2)
@@ -173,6 +174,7 @@ func fenced(id string) map[string]any {
 }
 
 func TestCoreFencingLease(t *testing.T) {
+	beside(t)
 	c := newCluster(t, 1, 3)
 	c.create(t, fenced("/one"))
 	c.create(t, apart("/free", 3))
@@ -262,6 +264,7 @@ func TestCoreFencingLease(t *testing.T) {
 }
 
 func TestCoreUnreachableStrategy(t *testing.T) {
+	beside(t)
 	c := newCluster(t, 1, 3)
 	app := sleeper("/late", 1)
 	app["unreachableStrategy"] = map[string]any{"inactiveAfterSeconds": 8, "expungeAfterSeconds": 600}
@@ -339,6 +342,7 @@ func TestCoreUnreachableStrategy(t *testing.T) {
 }
 
 func TestCoreClonedAgentIsRefused(t *testing.T) {
+	beside(t)
 	c := newCluster(t, 1, 1)
 	original := c.agents[0]
 	c.create(t, sleeper("/app", 2))

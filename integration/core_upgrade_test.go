@@ -125,6 +125,7 @@ func refused(err error, status int, texts ...string) error {
 // only this build knows is refused until the operator finishes the upgrade,
 // and then an older build cannot come back.
 func TestCoreFeatureLevelTwoBuilds(t *testing.T) {
+	beside(t)
 	old := oldBinary(t, "0.1.0")
 	built, err := builtBinary()
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -131,14 +132,25 @@ func (c *cluster) clear(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, a := range apps {
-		err := c.ask(t.Context(), func(ctx context.Context, api *client.Client) error {
-			_, err := api.DeleteApp(ctx, a.ID, client.Write{Force: true})
-			return err
+	const deleters = 8 // a test may leave thousands of apps
+	errs := make([]error, deleters)
+	var all sync.WaitGroup
+	for d := range deleters {
+		all.Go(func() {
+			for i := d; i < len(apps) && errs[d] == nil; i += deleters {
+				errs[d] = c.ask(t.Context(), func(ctx context.Context, api *client.Client) error {
+					_, err := api.DeleteApp(ctx, apps[i].ID, client.Write{Force: true})
+					if isNotFound(err) {
+						return nil
+					}
+					return err
+				})
+			}
 		})
-		if err != nil && !isNotFound(err) {
-			t.Fatalf("delete %s: %v", a.ID, err)
-		}
+	}
+	all.Wait()
+	if err := errors.Join(errs...); err != nil {
+		t.Fatalf("delete all apps: %v", err)
 	}
 	c.idle(t)
 }
