@@ -462,27 +462,29 @@ func (c *cluster) close() error {
 // all are the cluster's hosts.
 func (c *cluster) all() []*hosts.Host { return slices.Concat(c.masters, c.agents) }
 
-// tell puts into the test's log what helps to understand its failure.
+// tell puts into the test's log what helps to understand its failure, as one
+// entry: what the test itself has said is not to be lost among it.
 func (c *cluster) tell(t *testing.T) {
 	t.Helper()
-	t.Log(c.lastWords())
+	var out strings.Builder
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	s, err := c.status(ctx)
-	t.Logf("cluster: %+v, %v", s, err)
+	fmt.Fprintf(&out, "cluster: %+v, %v\n", s, err)
 	nodes, err := answer(ctx, c, func(ctx context.Context, api *client.Client) (client.List[client.Node], error) {
 		return api.Nodes(ctx, client.Query{})
 	})
 	for _, n := range nodes.Items {
-		t.Logf("node %s %s %s %s since %s", n.ID, n.IP, n.State, n.Why, n.Since)
+		fmt.Fprintf(&out, "node %s %s %s %s since %s\n", n.ID, n.IP, n.State, n.Why, n.Since)
 	}
 	tasks, taskErr := c.tasks(ctx, "")
 	for _, k := range tasks {
-		t.Logf("task %s of %s: %s on %s, %s %s %+v", k.ID, k.App, k.State, k.Hostname, k.Reason, k.Message, k.Exit)
+		fmt.Fprintf(&out, "task %s of %s: %s on %s, %s %s %+v\n", k.ID, k.App, k.State, k.Hostname, k.Reason, k.Message, k.Exit)
 	}
 	if err := errors.Join(err, taskErr); err != nil {
-		t.Log(err)
+		fmt.Fprintln(&out, err)
 	}
+	t.Log(out.String() + c.lastWords())
 }
 
 // lastWords is the end of every host's journal of dcos.

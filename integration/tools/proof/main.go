@@ -16,6 +16,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -23,7 +24,7 @@ import (
 
 func main() {
 	run := flag.String("run", ".", "run the top-level tests whose name matches this expression")
-	timeout := flag.Duration("timeout", time.Hour, "give up on one package's tests after this time")
+	timeout := flag.Duration("timeout", 45*time.Minute, "give up on one package's tests after this time")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := prove(ctx, os.Stdout, *run, *timeout)
@@ -58,6 +59,7 @@ func prove(ctx context.Context, out io.Writer, run string, timeout time.Duration
 	for _, p := range problems {
 		fmt.Fprintln(out, "NOT PROVEN:", p)
 	}
+	got.tellFailures(out)
 	passed, failed, skipped := got.counts()
 	if passed+failed+skipped == 0 {
 		problems = append(problems, "nothing ran")
@@ -87,10 +89,16 @@ func testPackages(ctx context.Context) ([]string, error) {
 	return out, nil
 }
 
+// besides is how many of the tests that allow it run beside each other. They
+// mostly wait, so that it has nothing to do with the number of processors.
+const besides = 4
+
 // runTests feeds the events of `go test` to got. Packages run one after the
 // other: their tests share this machine's interfaces and control groups.
 func runTests(ctx context.Context, got *results, packages []string, run string, timeout time.Duration) error {
-	args := append([]string{"test", "-json", "-count=1", "-p=1", "-run", run, "-timeout", timeout.String()}, packages...)
+	args := append([]string{
+		"test", "-json", "-count=1", "-p=1", "-parallel", strconv.Itoa(besides), "-run", run, "-timeout", timeout.String(),
+	}, packages...)
 	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = time.Minute

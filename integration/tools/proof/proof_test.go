@@ -77,6 +77,61 @@ func TestOnlyACleanRunIsProven(t *testing.T) {
 	}
 }
 
+// Whoever sees only the end of a log finds the cause there: behind what failed
+// comes nothing but the counts, and hosts' logs do not push it out.
+func TestTheEndOfTheOutputSaysInShortWhatFailed(t *testing.T) {
+	module(t, onePass+`func TestAnt(t *testing.T) {
+	t.Log("the ant set out")
+	t.Error("the ant is lost")
+	for range 3 {
+		t.Log("log of a host" + strings.Repeat("\nline", 1000))
+	}
+}
+func TestAsp(t *testing.T) {
+	t.Run("bite", func(t *testing.T) {
+		for i := range 100 { t.Log("bite", i) }
+		t.Fatal(strings.Repeat("no teeth ", 1000))
+	})
+}
+`, proofOf("{done: d, test: [TestApple]}"))
+	name := filepath.Join("integration", "a_test.go")
+	text, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text = []byte(strings.Replace(string(text), `import "testing"`, `import ("strings"; "testing")`, 1))
+	if err := os.WriteFile(name, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var out strings.Builder
+	if err := prove(t.Context(), &out, "^TestA", time.Minute); err == nil {
+		t.Error("it is proven")
+	}
+	end := out.String()[strings.Index(out.String(), "FAILED: "):]
+	if n := strings.Count(end, "\n"); n > 45 || len(end) > 6000 {
+		t.Errorf("the end has %d lines, %d bytes", n, len(end))
+	}
+	for _, want := range []string{"FAILED: TestAnt\n", "the ant set out", "the ant is lost", "FAILED: TestAsp\n", "bite 99", "no teeth"} {
+		if !strings.Contains(end, want) {
+			t.Errorf("the end lacks %q:\n%s", want, end)
+		}
+	}
+	if strings.Contains(end, "bite 50\n") {
+		t.Errorf("the end is long:\n%s", end)
+	}
+}
+
+func TestTheDigestOfACrashIsItsBeginning(t *testing.T) {
+	output := []string{"    a_test.go:1: before\n", "panic: ant died\n", "\n", "goroutine 7 [running]:\n"}
+	for i := range 100 {
+		output = append(output, fmt.Sprintf("frame %d\n", i))
+	}
+	got := digest(output)
+	if len(got) != digestLines || got[0] != "panic: ant died" || got[1] != "goroutine 7 [running]:" {
+		t.Errorf("got %q", got)
+	}
+}
+
 func TestProofFileThatShowsNothingIsRefused(t *testing.T) {
 	for _, tt := range []struct{ name, proof, want string }{
 		{"nothing shows it", proofOf("{done: d}"), "nothing shows it"},

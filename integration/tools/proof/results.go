@@ -35,11 +35,12 @@ type results struct {
 	out      io.Writer
 	outcomes map[string]outcome  // by package and test
 	output   map[string][]string // by package and top-level test, dropped once it passed
+	digests  map[string][]string // by package and top-level test, of those that failed
 	broken   []string            // packages that failed
 }
 
 func newResults(out io.Writer) *results {
-	return &results{out: out, outcomes: map[string]outcome{}, output: map[string][]string{}}
+	return &results{out: out, outcomes: map[string]outcome{}, output: map[string][]string{}, digests: map[string][]string{}}
 }
 
 // read takes events until the stream ends. Lines that are no events are printed as they are.
@@ -98,6 +99,7 @@ func (r *results) end(key, top string, how outcome, seconds float64) {
 	r.outcomes[key] = how
 	if how != passed {
 		fmt.Fprint(r.out, strings.Join(r.output[key], ""))
+		r.digests[key] = digest(r.output[key])
 	}
 	delete(r.output, key)
 	fmt.Fprintf(r.out, "%-5s %s %.1fs\n", strings.ToUpper(string(how)), top, seconds)
@@ -112,6 +114,7 @@ func (r *results) endPackage(key string, e event) {
 		for name, how := range r.outcomes {
 			if how == running && strings.HasPrefix(name, e.Package+".") {
 				fmt.Fprint(r.out, strings.Join(r.output[name], ""))
+				r.digests[name] = digest(r.output[name])
 			}
 		}
 	}
