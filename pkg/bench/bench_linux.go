@@ -159,6 +159,10 @@ func (b *bench) all(ctx context.Context, budgets []Budget) (rows []Row, failed b
 			if err != nil {
 				faults[row] = err.Error()
 			}
+			if f, ok := figures[row]; ok && err != nil && len(got) == len(one.rows) {
+				f.note += "; but then: " + err.Error() // while it was ended
+				figures[row] = f
+			}
 		}
 	}
 	for _, budget := range budgets {

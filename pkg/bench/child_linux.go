@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -9,10 +10,12 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/dcos-go/dcos/pkg/dcos"
 )
 
 // endPatience is how long a child may take to end before it is killed.
-const endPatience = 20 * time.Second
+const endPatience = 2 * time.Minute
 
 // child is a process of this binary that a benchmark started.
 type child struct {
@@ -102,11 +105,17 @@ func (c *child) stop() error {
 	}
 }
 
-// patience bounds each wait for something that a cluster does.
-const patience = 2 * time.Minute
+// patience bounds each wait for something that a cluster does, on a machine that
+// does much else: it ends what will never come, and measures nothing.
+const patience = 5 * time.Minute
+
+// oneAnswer is how long a process that may be gone is waited for before another
+// one is asked.
+const oneAnswer = 10 * time.Second
 
 // await asks again and again until the answer is yes. It gives up when the
-// answer is an error, a child ends, or after patience.
+// answer is an error that does not pass by itself, a child ends, or after
+// patience.
 func await(ctx context.Context, what string, every time.Duration, children []*child, ask func() (bool, error)) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -114,10 +123,11 @@ func await(ctx context.Context, what string, every time.Duration, children []*ch
 	defer t.Stop()
 	for {
 		ok, err := ask()
-		if err != nil {
+		passes := errors.Is(err, dcos.ErrUnavailable) || errors.Is(err, dcos.ErrExhausted)
+		if err != nil && !passes {
 			return fmt.Errorf("wait for %s: %w", what, err)
 		}
-		if ok {
+		if ok && err == nil {
 			return nil
 		}
 		for _, c := range children {
@@ -129,7 +139,7 @@ func await(ctx context.Context, what string, every time.Duration, children []*ch
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("wait for %s: %w: %s", what, ctx.Err(), saidBy(children))
+			return fmt.Errorf("wait for %s: %w: %s", what, errors.Join(ctx.Err(), err), saidBy(children))
 		case <-t.C:
 		}
 	}

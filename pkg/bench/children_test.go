@@ -27,15 +27,11 @@ func TestBenchmarksOfTheBinaryMeasureAndLeaveNothing(t *testing.T) {
 	before := agentGroups(t)
 	temp := t.TempDir()
 	t.Setenv("TMPDIR", temp)
+	// Children with the race detector would each wait a second when they end.
+	t.Setenv("GORACE", "atexit_sleep_ms=0 "+os.Getenv("GORACE"))
 	var out bytes.Buffer
 	err := bench.MeasureTiny(t.Context(), bench.Options{JSON: true, Run: "^(dev|submit|task|agent)-"}, &out)
-	if err != nil {
-		t.Fatalf("%v: %s", err, out.String())
-	}
-	var rows []bench.Row
-	if err := json.Unmarshal(out.Bytes(), &rows); err != nil {
-		t.Fatal(err)
-	}
+	rows := rowsOf(t, err, out.Bytes())
 	for _, r := range rows {
 		// A few tasks are less than the noise of the agent's memory, and an
 		// idle agent may do nothing at all for a moment.
@@ -89,18 +85,40 @@ func startedHere(pids string) bool {
 	return false
 }
 
+// rowsOf are the rows of a run. What could not be measured is said alone, one
+// line for each cause: the other rows hide it.
+func rowsOf(t *testing.T, err error, out []byte) (rows []bench.Row) {
+	t.Helper()
+	if jerr := json.Unmarshal(out, &rows); jerr != nil {
+		t.Fatalf("%v: %v: %s", err, jerr, out)
+	}
+	var notes []string
+	missing := map[string][]string{} // by note
+	for _, r := range rows {
+		if r.Value == nil {
+			if missing[r.Note] == nil {
+				notes = append(notes, r.Note)
+			}
+			missing[r.Note] = append(missing[r.Note], r.Name)
+		}
+	}
+	for _, note := range notes {
+		t.Errorf("%s: %s", strings.Join(missing[note], ", "), note)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return rows
+}
+
 func TestBenchmarksAtScaleMeasureAndLeaveNothing(t *testing.T) {
 	temp := t.TempDir()
 	t.Setenv("TMPDIR", temp)
+	// Children with the race detector would each wait a second when they end.
+	t.Setenv("GORACE", "atexit_sleep_ms=0 "+os.Getenv("GORACE"))
 	var out bytes.Buffer
 	err := bench.MeasureTiny(t.Context(), bench.Options{JSON: true, Run: "^(read|write|list|fleet|failover|million)-"}, &out)
-	if err != nil {
-		t.Fatalf("%v: %s", err, out.String())
-	}
-	var rows []bench.Row
-	if err := json.Unmarshal(out.Bytes(), &rows); err != nil {
-		t.Fatal(err)
-	}
+	rows := rowsOf(t, err, out.Bytes())
 	for _, r := range rows {
 		// A moment may pass in which an idle master does nothing.
 		if r.Value == nil || *r.Value <= 0 && r.Name != "fleet-cpu" {

@@ -5,9 +5,11 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -106,7 +108,7 @@ func (b *bench) pair(ctx context.Context) (*running, error) {
 
 func (b *bench) startPair(ctx context.Context, r *running) error {
 	const masterIP, agentIP = "127.0.0.1", "127.0.0.2"
-	ports, err := freePorts(3)
+	ports, err := freePorts(3, 2)
 	if err != nil {
 		return err
 	}
@@ -165,18 +167,48 @@ func (r *running) login(ctx context.Context, data, addr string) error {
 	})
 }
 
-// freePorts are ports of loopback that nobody listens on just now.
-func freePorts(n int) ([]string, error) {
-	var out []string
-	for range n {
-		l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, fmt.Errorf("find a free port: %w", err)
+// freePorts are ports that nobody uses just now at the first addresses of
+// loopback. The kernel gives none of them to connections that go out: what is
+// ended and started again finds its port as it left it.
+func freePorts(n, addresses int) ([]string, error) {
+	const first, most = 10_000, 1000
+	end := 32768
+	if b, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range"); err == nil {
+		if f := strings.Fields(string(b)); len(f) == 2 {
+			if low, err := strconv.Atoi(f[0]); err == nil && low > first+most {
+				end = low
+			}
 		}
-		defer l.Close() // nothing was accepted
-		out = append(out, strconv.Itoa(l.Addr().(*net.TCPAddr).Port))
 	}
-	return out, nil
+	var out []string
+	for range most {
+		port := strconv.Itoa(first + rand.IntN(end-first)) //nolint:gosec // no secret
+		if !slices.Contains(out, port) && nobodyAt(port, addresses) {
+			out = append(out, port)
+		}
+		if len(out) == n {
+			return out, nil
+		}
+	}
+	return nil, fmt.Errorf("%w: no free ports from %d to %d on loopback", dcos.ErrExhausted, first, end)
+}
+
+// nobodyAt says whether a port can be bound at the first addresses of loopback.
+func nobodyAt(port string, addresses int) bool {
+	for i := range addresses {
+		at := net.JoinHostPort(addressOf(i), port)
+		l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", at)
+		if err != nil {
+			return false
+		}
+		_ = l.Close() // nothing was accepted
+		u, err := (&net.ListenConfig{}).ListenPacket(context.Background(), "udp", at)
+		if err != nil {
+			return false
+		}
+		_ = u.Close() // nothing was read
+	}
+	return true
 }
 
 // startedTask waits for the first task that runs, of one app or of any.

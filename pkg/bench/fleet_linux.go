@@ -47,6 +47,9 @@ type FleetStatus struct {
 	// Whole is when, in nanoseconds since 1970, all agents were online for the
 	// last time after one of them was not; 0 while one is not.
 	Whole int64 `json:"whole"`
+	// At is when, in nanoseconds since 1970, they were about to be counted: what
+	// had happened by then is in.
+	At int64 `json:"at"`
 }
 
 // joinsAtOnce is less than a master lets one host have.
@@ -119,7 +122,7 @@ func (f *fleet) join(ctx context.Context, token auth.Token) error {
 func (f *fleet) one(ctx context.Context, token auth.Token, i int) (*agent.Agent, error) {
 	id := dcos.NodeID(fmt.Sprintf("n-%s%08x", f.run, i))
 	var got *auth.Joined
-	for tries := 0; ; tries++ {
+	for until := time.Now().Add(patience); ; {
 		var err error
 		got, err = auth.AnyOf(ctx, f.o.Masters, func(addr string) (*auth.Joined, error) {
 			return auth.Join(ctx, addr, token, auth.Joining{Role: dcos.RoleAgent, ID: string(id), Build: config.Version, Level: config.FeatureLevel})
@@ -127,7 +130,7 @@ func (f *fleet) one(ctx context.Context, token auth.Token, i int) (*agent.Agent,
 		if err == nil {
 			break
 		}
-		if ctx.Err() != nil || tries > 50 || !errors.Is(err, dcos.ErrUnavailable) && !errors.Is(err, dcos.ErrExhausted) {
+		if ctx.Err() != nil || time.Now().After(until) || !errors.Is(err, dcos.ErrUnavailable) && !errors.Is(err, dcos.ErrExhausted) {
 			return nil, fmt.Errorf("simulated agent %s: %w", id, err)
 		}
 		if err := pause(ctx, 100*time.Millisecond); err != nil {
@@ -206,7 +209,7 @@ func (f *fleet) tell(ctx context.Context, out io.Writer) error {
 }
 
 func (f *fleet) status() FleetStatus {
-	s := FleetStatus{Joined: int(f.joined.Load()), Running: f.running.Load(), Started: f.started.Load()}
+	s := FleetStatus{At: time.Now().UnixNano(), Joined: int(f.joined.Load()), Running: f.running.Load(), Started: f.started.Load()}
 	for _, a := range f.agents {
 		if a.Connected() {
 			s.Online++

@@ -56,7 +56,7 @@ func (b *bench) cluster(ctx context.Context, masters int) (g *group, err error) 
 			err = errors.Join(err, g.end())
 		}
 	}()
-	ports, err := freePorts(3)
+	ports, err := freePorts(3, masters)
 	if err != nil {
 		return g, err
 	}
@@ -122,7 +122,7 @@ func (g *group) add(ctx context.Context, i int, ports []string) error {
 // answers waits until the master's API reads the state.
 func (m *masterProc) answers(ctx context.Context) error {
 	return await(ctx, "the API of a master", 5*time.Millisecond, []*child{m.child}, func() (bool, error) {
-		ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+		ctx, cancel := context.WithTimeout(ctx, oneAnswer)
 		defer cancel()
 		_, err := m.client.Cluster(ctx)
 		return err == nil, nil
@@ -146,7 +146,7 @@ func (g *group) leader(ctx context.Context) (*masterProc, error) {
 	var found *masterProc
 	err := await(ctx, "a leader", 5*time.Millisecond, nil, func() (bool, error) {
 		for _, m := range g.masters {
-			ctx, cancel := context.WithTimeout(ctx, time.Second)
+			ctx, cancel := context.WithTimeout(ctx, oneAnswer)
 			s, err := m.client.Cluster(ctx)
 			cancel()
 			if err != nil {
@@ -181,13 +181,18 @@ func (g *group) end() error {
 	if g.fleet != nil {
 		errs = append(errs, g.fleet.stop())
 	}
-	for i := len(g.masters) - 1; i >= 0; i-- {
-		m := g.masters[i]
+	// All at once: the last ones of a cluster would wait in vain for a new
+	// leader.
+	ended := make(chan error, len(g.masters))
+	for _, m := range g.masters {
 		if m.client != nil {
 			m.client.Close()
 		}
 		_ = m.cmd.Process.Signal(syscall.SIGCONT) // it may have been left silent
-		errs = append(errs, m.stop())
+		go func() { ended <- m.stop() }()         // ends with the master
+	}
+	for range g.masters {
+		errs = append(errs, <-ended)
 	}
 	return errors.Join(append(errs, g.sweep())...)
 }
@@ -231,6 +236,17 @@ func (g *group) whole(ctx context.Context, since int64) error {
 		}
 		return false, nil
 	})
+}
+
+// agentsSince is what the fleet says after this moment. Its last word may be
+// from before what its masters have reported since.
+func (g *group) agentsSince(ctx context.Context) (s FleetStatus, err error) {
+	from := time.Now().UnixNano()
+	err = await(ctx, "word from the simulated agents", 10*time.Millisecond, []*child{g.fleet}, func() (bool, error) {
+		s = g.agentsNow()
+		return s.At > from, nil
+	})
+	return s, err
 }
 
 // agentsNow is what the fleet says; nothing while it says nothing.
