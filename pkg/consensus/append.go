@@ -34,6 +34,7 @@ func (c *Core) append(m *pb.Message) {
 	if !raft.IsEmptySnap(m.GetSnapshot()) {
 		a.Snapshot = m.GetSnapshot()
 	}
+	c.applies.conf.saw(a.Entries)
 	if n := len(a.Entries); n > 0 {
 		c.last = a.Entries[n-1].GetIndex()
 	} else if a.Snapshot != nil {
@@ -62,6 +63,7 @@ func (c *Core) appended(e Appended) {
 	}
 	if k := &c.applies.conf; e.Seq >= k.seq && k.asked > k.durable {
 		k.durable = k.asked
+		c.sayConf()
 		c.nextApply()
 	}
 }

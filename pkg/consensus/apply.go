@@ -3,7 +3,9 @@ package consensus
 import (
 	"fmt"
 
+	"go.etcd.io/raft/v3"
 	pb "go.etcd.io/raft/v3/raftpb"
+	"go.etcd.io/raft/v3/tracker"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/dcos-go/dcos/pkg/dcos"
@@ -22,12 +24,53 @@ type applies struct {
 }
 
 // confs is how far it is durable here that changes of members are committed. A
-// member that has acted on one and then forgets it would wait for the vote of
-// one that is gone: of two masters, the one that is left would never lead.
+// member that has acted on one, or has let another act on it, and then forgets
+// it would wait for the vote of one that is gone: of two masters, the one that
+// is left would never lead.
 type confs struct {
 	durable uint64 // up to this index
 	asked   uint64 // likewise, once the append of seq is
 	seq     uint64
+	last    uint64 // index of the last change in the log, 0 when there is none
+	found   uint64 // what was durable at the start
+	gone    uint64 // index of this member's removal, which the others may not know to be committed
+}
+
+// saw notes the changes of members among entries that go into the log.
+func (k *confs) saw(entries []*pb.Entry) {
+	if len(entries) > 0 && entries[0].GetIndex() <= k.last {
+		k.last = 0 // written over
+	}
+	for _, e := range entries {
+		if e.GetType() != pb.EntryNormal {
+			k.last = e.GetIndex()
+		}
+	}
+}
+
+// sayable is how much of a commit index the others may hear of: a member that
+// hears of its removal stops for good.
+func (k *confs) sayable(commit uint64) uint64 {
+	if k.last > k.durable && commit >= k.last {
+		return k.last - 1
+	}
+	return commit
+}
+
+// sayConf tells the others what sayable kept from them. Those that go are no
+// longer spoken to when the change is applied.
+func (c *Core) sayConf() {
+	if !c.leads {
+		return
+	}
+	c.raw.WithProgress(func(id uint64, _ raft.ProgressType, pr tracker.Progress) {
+		if id != uint64(c.cfg.ID) && pr.Match >= c.applies.conf.durable {
+			c.send(&pb.Message{
+				Type: pb.MsgHeartbeat.Enum(), To: &id, From: new(uint64(c.cfg.ID)), Term: new(c.term),
+				Commit: new(c.applies.conf.durable),
+			})
+		}
+	})
 }
 
 // sure reports whether all changes of members that wait to be applied are
@@ -214,7 +257,13 @@ func (c *Core) applyConf(e *pb.Entry) {
 	}
 	was := c.member(uint64(c.cfg.ID))
 	c.conf = c.raw.ApplyConfChange(cc)
-	if was && !c.member(uint64(c.cfg.ID)) {
+	switch {
+	case !was || c.member(uint64(c.cfg.ID)):
+	case c.leads || e.GetIndex() <= c.applies.conf.found:
+		// No leader has said that the change is durable at those that stay. They
+		// need this member's vote until one does.
+		c.applies.conf.gone = e.GetIndex()
+	default:
 		c.stop(ErrRemoved)
 	}
 }

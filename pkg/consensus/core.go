@@ -66,7 +66,8 @@ func NewCore(cfg Config, found Recovered) (*Core, error) {
 			return nil, fmt.Errorf("consensus: take over the hard state: %w", err)
 		}
 		c.term = found.Hard.GetTerm()
-		c.hard, c.applies.conf.durable = found.Hard, found.Hard.GetCommit()
+		c.hard = found.Hard
+		c.applies.conf.durable, c.applies.conf.found = found.Hard.GetCommit(), found.Hard.GetCommit()
 	}
 	if err := c.mem.Append(found.Entries); err != nil {
 		return nil, fmt.Errorf("consensus: take over the log: %w", err)
@@ -86,6 +87,7 @@ func NewCore(cfg Config, found Recovered) (*Core, error) {
 	c.last, _ = c.mem.LastIndex()
 	c.applies.index, c.applies.term = applied, found.Snapshot.GetMetadata().GetTerm()
 	c.snaps.index = applied
+	c.applies.conf.saw(found.Entries)
 	for _, e := range found.Entries {
 		c.snaps.bytes += int64(len(e.GetData())) + entryOverhead
 	}
@@ -277,6 +279,10 @@ func (c *Core) send(m *pb.Message) {
 		}
 		return
 	}
+	if say := c.applies.conf.sayable(m.GetCommit()); c.leads && say != m.GetCommit() {
+		m = proto.CloneOf(m)
+		m.Commit = &say
+	}
 	b, err := proto.Marshal(m)
 	if err != nil {
 		panic(fmt.Sprintf("consensus: a message of raft cannot be encoded: %v", err))
@@ -303,6 +309,10 @@ func (c *Core) received(from dcos.MasterID, b []byte, snapshot bool) {
 	switch m.GetType() {
 	case pb.MsgHeartbeat, pb.MsgApp, pb.MsgSnap:
 		c.led = c.ticks
+		if at := c.applies.conf.gone; at != 0 && m.GetCommit() >= at {
+			c.stop(ErrRemoved)
+			return
+		}
 	case pb.MsgVote, pb.MsgPreVote, pb.MsgTimeoutNow:
 		if c.held {
 			return

@@ -293,3 +293,50 @@ func TestTheLastMasterRemembersThatItIsAlone(t *testing.T) {
 		w.until(10*time.Second, "a leader", func() bool { return l.lead.Ready && l.lead.Leader == l.id })
 	}
 }
+
+// The one that goes hears of it, or commits it itself as a leader that was
+// elected meanwhile; then the power of the one that stays goes, perhaps while
+// its disk does not answer. It must be able to lead on, whatever is on its disk.
+func TestAMasterLeavesOnlyWhenTheOneThatStaysCanLeadAlone(t *testing.T) {
+	heard, led, again := 0, 0, 0
+	for seed := range uint64(90) {
+		w := newWorld(t, seed, 2)
+		stays := w.leader()
+		w.settled()
+		gone := w.ms[stays.id%2+1]
+		stays.ask(func(k Ticket) Event { return Remove{k, gone.id} }, func(Effect) {})
+		if seed%2 == 0 {
+			w.cut[[2]dcos.MasterID{gone.id, stays.id}] = true // it gets the change, which the other does not know
+			w.run(3 * time.Second)
+			clear(w.cut)
+		} else {
+			w.run(time.Duration(w.rng.IntN(3000)) * time.Microsecond)
+			stays.hang = true
+		}
+		for end := w.now.Add(5 * time.Second); gone.stopped == nil && gone.core.applies.conf.gone == 0 && w.now.Before(end); {
+			w.run(50 * time.Microsecond)
+			if k := gone.core.applies.conf; gone.core.leads && k.asked > 0 && k.asked == k.last {
+				stays.hang = true // it may hear that the change is committed, and cannot keep it
+			}
+		}
+		switch {
+		case gone.stopped != nil:
+			heard++
+		case gone.core.applies.conf.gone != 0:
+			led++
+			if w.rng.IntN(2) == 0 {
+				again++
+				gone.crash()
+				gone.start()
+			}
+		}
+		stays.crash()
+		stays.hang = false
+		stays.start()
+		w.leader() // there is one, or the removed master still votes
+		w.checkAcked()
+	}
+	if heard == 0 || led == 0 || again == 0 {
+		t.Fatalf("%d times a master was told, %d times it led, %d times it started again: all must happen", heard, led, again)
+	}
+}
