@@ -20,20 +20,39 @@ const (
 // changed, 0 for never. Left, when not 0, says that instances of the
 // deployment's target that only come further on their way change nothing
 // until so many of them have come to run.
+//
+// It costs what is out of the ordinary: instances that run, or are on their way
+// there, are counted by the state. Only when some of these must be chosen (to
+// be stopped, or moved off a node) each is looked at.
 func Reconcile(v state.View, row *state.AppRow, now dcos.Time) (cmds []state.Command, wake dcos.Time, left int) {
+	if c := countedCensus(v, row, now); c != nil {
+		c.decide()
+		if !c.choose {
+			return c.cmds, c.wake, c.left
+		}
+	}
+	return reconcileAll(v, row, now)
+}
+
+// reconcileAll is Reconcile by a look at every instance.
+func reconcileAll(v state.View, row *state.AppRow, now dcos.Time) (cmds []state.Command, wake dcos.Time, left int) {
 	c := takeCensus(v, row, now)
+	c.decide()
+	return c.cmds, c.wake, c.left
+}
+
+func (c *census) decide() {
 	c.giveUp()
 	switch {
-	case row.Deleting:
+	case c.row.Deleting:
 		c.delete()
 	case c.overdue():
 	default:
 		c.deploy()
-		if c.waiting > 0 && row.Backoff.Until > now {
-			c.wakeAt(row.Backoff.Until)
+		if c.waiting > 0 && c.row.Backoff.Until > c.now {
+			c.wakeAt(c.row.Backoff.Until)
 		}
 	}
-	return c.cmds, c.wake, c.left
 }
 
 // census is an app's instances, sorted by what matters for the next move.
@@ -43,7 +62,13 @@ type census struct {
 	now  dcos.Time
 
 	members []member // instances that are to go on and count
-	leaving int      // live tasks whose instance ends with them
+	// regular are instances that are members too, but were only counted. What
+	// would have to choose some of them sets choose instead.
+	regular []regular
+	choose  bool
+	known   map[dcos.Version]bool // whether it is of the present configuration
+
+	leaving int // live tasks whose instance ends with them
 	waiting int
 	live    int          // placed and not ended, whatever is wanted of them
 	left    int          // to come to run before a scale step is done
@@ -73,37 +98,50 @@ func (m member) running() bool {
 }
 
 func takeCensus(v state.View, row *state.AppRow, now dcos.Time) *census {
-	c := &census{view: v, row: row, now: now}
-	known := map[dcos.Version]bool{row.App.Version: true}
+	c := newCensus(v, row, now)
 	for t := range v.TasksOf(row.App.ID) {
-		if t.Live() {
-			c.live++
-		}
-		if t.Unreachable != 0 && c.inactive(t) {
-			continue
-		}
-		if t.Final {
-			if !t.State.Terminal() {
-				c.leaving++
-			}
-			continue
-		}
-		if t.State == dcos.TaskWaiting {
-			c.waiting++
-		}
-		current, ok := known[t.Version]
-		if !ok {
-			def, found := v.AppAt(row.App.ID, t.Version)
-			current = found && def.LastConfigChange == row.App.LastConfigChange
-			known[t.Version] = current
-		}
-		m := member{task: t, current: current, moving: c.drained(t)}
-		if m.moving {
-			c.moving++
-		}
-		c.members = append(c.members, m)
+		c.see(t)
 	}
 	return c
+}
+
+func newCensus(v state.View, row *state.AppRow, now dcos.Time) *census {
+	return &census{view: v, row: row, now: now, known: map[dcos.Version]bool{row.App.Version: true}}
+}
+
+// see counts one instance.
+func (c *census) see(t *dcos.Task) {
+	if t.Live() {
+		c.live++
+	}
+	if t.Unreachable != 0 && c.inactive(t) {
+		return
+	}
+	if t.Final {
+		if !t.State.Terminal() {
+			c.leaving++
+		}
+		return
+	}
+	if t.State == dcos.TaskWaiting {
+		c.waiting++
+	}
+	m := member{task: t, current: c.current(t.Version), moving: c.drained(t)}
+	if m.moving {
+		c.moving++
+	}
+	c.members = append(c.members, m)
+}
+
+// current says that a version is of the configuration that the app has now.
+func (c *census) current(at dcos.Version) bool {
+	is, ok := c.known[at]
+	if !ok {
+		def, found := c.view.AppAt(c.row.App.ID, at)
+		is = found && def.LastConfigChange == c.row.App.LastConfigChange
+		c.known[at] = is
+	}
+	return is
 }
 
 func (c *census) emit(cmd state.Command) { c.cmds = append(c.cmds, cmd) }
@@ -114,6 +152,7 @@ func (c *census) delete() {
 		c.emit(state.RemoveApp{App: c.row.App.ID})
 		return
 	}
+	c.choose = len(c.regular) > 0
 	c.stop(c.members, "the app is deleted")
 }
 
@@ -123,7 +162,7 @@ func (c *census) deploy() {
 	d, deploying := c.view.DeploymentOf(c.row.App.ID)
 	if !deploying {
 		if c.moving > 0 {
-			c.replace(func(m member) bool { return !m.moving }, "moved: its node is being drained")
+			c.replace(func(m member) bool { return !m.moving }, everyVersion, "moved: its node is being drained")
 		} else {
 			c.scale(c.row.App.Version)
 		}
@@ -143,7 +182,7 @@ func (c *census) deploy() {
 		c.scale(d.Target)
 		done = c.scaled(d)
 	case dcos.ActionRestart:
-		c.replace(func(m member) bool { return m.current && !m.moving }, "replaced by the new version")
+		c.replace(func(m member) bool { return m.current && !m.moving }, c.current, "replaced by the new version")
 		done = c.rolled()
 	default: // a stop of an app that is not being deleted any more, or past the end
 		c.scale(c.row.App.Version)
@@ -166,7 +205,11 @@ func (c *census) action(d *dcos.Deployment, step int) dcos.Action {
 // their version, so that only new instances are judged by their success.
 func (c *census) scale(deploying dcos.Version) {
 	wanted := int(c.row.App.Instances)
-	if surplus := len(c.members) - wanted; surplus > 0 {
+	if surplus := c.size() - wanted; surplus > 0 {
+		if len(c.regular) > 0 {
+			c.choose = true
+			return
+		}
 		victims, rest := c.victims(surplus)
 		c.stop(victims, "the app is scaled down")
 		c.retry(rest, deploying)
@@ -178,7 +221,7 @@ func (c *census) scale(deploying dcos.Version) {
 		most = wanted
 	}
 	// What is ending takes up room until it has ended.
-	c.add(min(wanted, most-c.leaving) - len(c.members))
+	c.add(min(wanted, most-c.leaving) - c.size())
 }
 
 // scaled says that a scale step has reached its goal.
@@ -188,7 +231,12 @@ func (c *census) scaled(d *dcos.Deployment) bool {
 			c.left++
 		}
 	}
-	return len(c.members) == int(c.row.App.Instances) && c.leaving == 0 && c.left == 0
+	for _, r := range c.regular {
+		if r.version == d.Target {
+			c.left += r.waiting + r.coming
+		}
+	}
+	return c.size() == int(c.row.App.Instances) && c.leaving == 0 && c.left == 0
 }
 
 // stop ends the instances for good. Those that are ending already are left

@@ -21,10 +21,15 @@ func shares(a *dcos.App) (minHealthy, maxCap int) {
 // earlier configurations, on nodes that are being drained), as far as the
 // upgrade strategy allows right now (marathon-api section 4.4, as a function of
 // what is there instead of a sequence of events, so that any leader goes on
-// where another stopped).
-func (c *census) replace(stays func(member) bool, why string) {
+// where another stopped). Of regular instances, those of the versions that stay
+// do.
+func (c *census) replace(stays func(member) bool, versionStays func(dcos.Version) bool, why string) {
 	wanted := int(c.row.App.Instances)
 	var fresh, old, over []member
+	var reg regulars
+	for _, r := range c.regular {
+		reg.add(r, versionStays(r.version))
+	}
 	for _, m := range c.members {
 		switch {
 		case stays(m):
@@ -35,19 +40,23 @@ func (c *census) replace(stays func(member) bool, why string) {
 			over = append(over, m)
 		}
 	}
-	if extra := len(fresh) - wanted; extra > 0 {
+	if extra := len(fresh) + reg.fresh - wanted; extra > 0 && reg.fresh > 0 || reg.idle > 0 {
+		c.choose = true
+		return
+	} else if extra > 0 {
 		slices.SortStableFunc(fresh, c.killOrder)
 		over = append(over, fresh[:extra]...)
 		fresh = fresh[extra:]
 	}
 	minHealthy, maxCap := shares(c.row.App)
-	running := 0
+	running := reg.running
 	for _, m := range fresh {
 		if m.running() && c.reachable(m.task) {
 			running++
 		}
 	}
-	if minHealthy == maxCap && len(old)+running >= maxCap {
+	olds := len(old) + reg.old
+	if minHealthy == maxCap && olds+running >= maxCap {
 		// No room to move: Marathon goes over by one, or, for those that must
 		// not run twice, below by one.
 		if c.row.App.Fence == dcos.FenceNone {
@@ -56,14 +65,18 @@ func (c *census) replace(stays func(member) bool, why string) {
 			minHealthy--
 		}
 	}
-	kill := max(0, len(old)+running-minHealthy, len(old)-wanted)
-	kill = min(kill, len(old))
+	kill := max(0, olds+running-minHealthy, olds-wanted)
+	kill = min(kill, olds)
+	if kill > 0 && reg.old > 0 {
+		c.choose = true
+		return
+	}
 	slices.SortStableFunc(old, c.killOrder)
 	c.stop(append(over, old[:kill]...), why)
 
 	// Whatever may still run takes up room, also what has just been told to
 	// stop.
-	room := maxCap - c.leaving
+	room := maxCap - c.leaving - reg.fresh - reg.old
 	for _, m := range c.members {
 		if m.task.Live() || stays(m) && !m.ended() {
 			room--
@@ -72,13 +85,18 @@ func (c *census) replace(stays func(member) bool, why string) {
 	ended := slices.DeleteFunc(slices.Clone(fresh), func(m member) bool { return !m.ended() })
 	ended = ended[:max(0, min(len(ended), room))]
 	c.retry(ended, 0)
-	c.add(min(wanted-len(fresh), room-len(ended)))
+	c.add(min(wanted-len(fresh)-reg.fresh, room-len(ended)))
 }
 
 // rolled says that a restart step has reached its goal.
 func (c *census) rolled() bool {
-	if len(c.members) != int(c.row.App.Instances) || c.leaving > 0 {
+	if c.size() != int(c.row.App.Instances) || c.leaving > 0 {
 		return false
+	}
+	for _, r := range c.regular {
+		if r.waiting+r.coming > 0 || !c.current(r.version) {
+			return false
+		}
 	}
 	for _, m := range c.members {
 		if !m.current || !m.running() || m.moving {

@@ -7,7 +7,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/dcos-go/dcos/pkg/app"
 	"github.com/dcos-go/dcos/pkg/dcos"
 	"github.com/dcos-go/dcos/pkg/state"
 )
@@ -18,7 +17,7 @@ func (w *world) moves() []string {
 	if !ok {
 		return nil
 	}
-	cmds, _, _ := app.Reconcile(w.store.View(), row, w.now)
+	cmds, _, _ := w.ask(row)
 	var out []string
 	for _, cmd := range cmds {
 		switch cmd := cmd.(type) {
@@ -233,7 +232,7 @@ func TestALargeStopIsCutIntoCommandsThatFit(t *testing.T) {
 	w.place(1)
 	w.must(state.DeleteApp{App: web, Force: true})
 	row, _ := w.store.View().App(web)
-	cmds, _, _ := app.Reconcile(w.store.View(), row, w.now)
+	cmds, _, _ := w.ask(row)
 	if len(cmds) < 2 {
 		t.Fatalf("%d commands for 9000 tasks", len(cmds))
 	}

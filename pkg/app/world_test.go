@@ -5,6 +5,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
 	"github.com/dcos-go/dcos/pkg/app"
@@ -16,12 +17,14 @@ import (
 
 // world is a real store with made-up nodes that run what is placed on them.
 type world struct {
-	t     testing.TB
-	store *state.Store
-	index dcos.Index
-	now   dcos.Time
-	seq   uint64
-	fatal func(format string, args ...any)
+	t       testing.TB
+	store   *state.Store
+	index   dcos.Index
+	now     dcos.Time
+	seq     uint64
+	asked   int // how often Reconcile was called, and by counts alone
+	counted int
+	fatal   func(format string, args ...any)
 }
 
 const web = dcos.AppID("/web")
@@ -83,6 +86,21 @@ func (w *world) define(instances, revision int, change ...func(*dcos.App)) state
 	return w.apply(state.PutApp{App: a, Force: true}).Items[0]
 }
 
+// ask is Reconcile, held to what a look at every instance says.
+func (w *world) ask(row *state.AppRow) (cmds []state.Command, wake dcos.Time, left int) {
+	v := w.store.View()
+	cmds, wake, left = app.Reconcile(v, row, w.now)
+	all, wakeAll, leftAll := app.ReconcileAll(v, row, w.now)
+	if d := cmp.Diff(all, cmds); d != "" || wake != wakeAll || left != leftAll {
+		w.fatal("by counts: wake %d, left %d; by a look at all: wake %d, left %d; commands differ (-all +counts):\n%s", wake, left, wakeAll, leftAll, d)
+	}
+	w.asked++
+	if app.ByCounts(v, row, w.now) {
+		w.counted++
+	}
+	return cmds, wake, left
+}
+
 // reconcile carries out what Reconcile asks for until it asks for nothing,
 // and answers with the time to wake up.
 func (w *world) reconcile() dcos.Time {
@@ -91,7 +109,7 @@ func (w *world) reconcile() dcos.Time {
 		if !ok {
 			return 0
 		}
-		cmds, wake, _ := app.Reconcile(w.store.View(), row, w.now)
+		cmds, wake, _ := w.ask(row)
 		if len(cmds) == 0 {
 			return wake
 		}
@@ -359,6 +377,9 @@ func TestReconcileReachesTheGoalFromAnywhereWithinItsBounds(t *testing.T) {
 			default:
 				w.place(rapid.IntRange(0, 5).Draw(r, "placed"))
 			}
+			if row, ok := w.store.View().App(web); ok {
+				w.ask(row) // wherever the others leave it
+			}
 			if rapid.Bool().Draw(r, "reconcile") {
 				w.reconcile()
 			}
@@ -370,7 +391,7 @@ func TestReconcileReachesTheGoalFromAnywhereWithinItsBounds(t *testing.T) {
 		w.settle()
 		before := w.store.View()
 		if row, ok := before.App(web); ok {
-			if cmds, wake, _ := app.Reconcile(before, row, w.now); len(cmds) != 0 || wake != 0 {
+			if cmds, wake, _ := w.ask(row); len(cmds) != 0 || wake != 0 {
 				r.Fatalf("at the goal Reconcile still asks for %v, wake %d", cmds, wake)
 			}
 		}
@@ -403,7 +424,7 @@ func TestReconcileCarriedOutTwiceIsCarriedOutOnce(t *testing.T) {
 			if !ok {
 				continue
 			}
-			if cmds, _, _ := app.Reconcile(w.store.View(), row, w.now); len(cmds) > 0 {
+			if cmds, _, _ := w.ask(row); len(cmds) > 0 {
 				w.must(cmds...)
 				once := w.look()
 				w.apply(cmds...)

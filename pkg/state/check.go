@@ -23,7 +23,7 @@ import (
 // indexes say what the rows say.
 func Check(v View) error {
 	c := &checker{
-		t: v.t, held: map[dcos.NodeID]*counted{}, waiting: map[dcos.AppID]int{},
+		t: v.t, held: map[dcos.NodeID]*counted{}, waiting: map[dcos.AppID]int{}, paces: map[paced]int{},
 		newest: make(map[instance]*dcos.Task, v.t.instances.Len()),
 		open:   map[dcos.RoleID]amounts{}, inside: map[dcos.ReservationID]*reservationUse{},
 	}
@@ -80,6 +80,7 @@ type checker struct {
 	found   []error
 	held    map[dcos.NodeID]*counted
 	waiting map[dcos.AppID]int
+	paces   map[paced]int
 	newest  map[instance]*dcos.Task
 	live    int
 	history int
@@ -160,6 +161,7 @@ func (c *checker) task(k *dcos.Task) {
 		return
 	}
 	c.current++
+	c.pace(k)
 	if got, ok := c.t.instances.Get(k); !ok || got != k {
 		c.fail("task %s: not in the index of instances", k.ID)
 	}
@@ -207,6 +209,7 @@ func (c *checker) attempts() {
 	c.expect(c.t.byEnd.Len() == c.history, "%d ended tasks in the index by age, %d in the table", c.t.byEnd.Len(), c.history)
 	c.expect(c.t.instances.Len() == c.current, "%d instances in the index, %d in the table", c.t.instances.Len(), c.current)
 	c.expect(c.t.byNode.Len() == c.live, "%d live tasks in the index, %d in the table", c.t.byNode.Len(), c.live)
+	c.standings()
 	c.expect(equalCounts(&c.t.waiting, c.waiting), "waiting tasks are %v, counted %v", c.waiting, mapOf(&c.t.waiting))
 }
 

@@ -97,6 +97,7 @@ func restore(from io.Reader) (*Store, error) {
 	}
 	for n := range t.nodes.All() {
 		t.markShrunk(n.ID)
+		t.reindexNode(nil, n)
 	}
 	return newStore(t), nil
 }

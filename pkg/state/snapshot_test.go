@@ -321,6 +321,10 @@ func TestCheckFindsWhatIsPlanted(t *testing.T) {
 			x.roles.rows.Set("eng", &dcos.RoleInfo{ID: "eng", Quota: dcos.Quota{Limit: resource.Limit{CPUs: &none}}})
 		}},
 		{"waiting count", "waiting tasks are", func(x *tables) { x.waiting.Set("/a", 7) }},
+		{"standing of an app", "are counted", func(x *tables) { x.standing = btree.Map[dcos.AppID, *standing]{} }},
+		{"standing of nobody", "there are none", func(x *tables) { x.standing.Set("/z", &standing{Standing: Standing{Leaving: 1}}) }},
+		{"irregular instance of nobody", "irregular instances in the index", func(x *tables) { k := live(x); k.App = "/z"; x.irregular.Set(&k) }},
+		{"unsettled node", "listed as unsettled", func(x *tables) { x.unsettled.Set("n2", struct{}{}) }},
 		{"live without epoch", "with epoch 0", func(x *tables) { k := live(x); k.Epoch = 0; x.tasks.rows.Set(string(k.ID), &k) }},
 		{"epoch in the future", "in the future", func(x *tables) { k := live(x); k.Epoch = 1 << 40; x.tasks.rows.Set(string(k.ID), &k) }},
 		{"lost node", "lost or unknown", func(x *tables) {

@@ -70,6 +70,9 @@ type tables struct {
 	byEnd      *btree.BTreeG[*dcos.Task] // the same, over all apps, oldest first
 	byNode     *btree.BTreeG[*dcos.Task] // live, by node and id
 	waiting    btree.Map[dcos.AppID, int]
+	standing   btree.Map[dcos.AppID, *standing]
+	irregular  *btree.BTreeG[*dcos.Task]        // instances that standing does not count, by app and ordinal
+	unsettled  btree.Map[dcos.NodeID, struct{}] // see unsettled
 	ledger     btree.Map[dcos.NodeID, *holding]
 	shrunk     btree.Map[dcos.NodeID, struct{}] // nodes that hold more than they say they have
 	servicePts btree.Map[uint16, int]           // service ports in the managed range, with how many definitions name them
@@ -91,6 +94,7 @@ func newTables() *tables {
 		hints:     &hints{},
 		versions:  newTree(lessVersion),
 		instances: newTree(lessInstance),
+		irregular: newTree(lessInstance),
 		ended:     newTree(lessEnded),
 		byEnd:     newTree(lessEnd),
 		byNode:    newTree(lessOnNode),
@@ -159,6 +163,7 @@ func (t *tables) copy() *tables {
 	c.floors = t.floors.copy()
 	c.versions, c.instances, c.ended, c.byNode = t.versions.Copy(), t.instances.Copy(), t.ended.Copy(), t.byNode.Copy()
 	c.byEnd = t.byEnd.Copy()
+	c.standing, c.irregular, c.unsettled = *t.standing.Copy(), t.irregular.Copy(), *t.unsettled.Copy()
 	c.waiting, c.ledger, c.shrunk = *t.waiting.Copy(), *t.ledger.Copy(), *t.shrunk.Copy()
 	c.servicePts, c.deployOf = *t.servicePts.Copy(), *t.deployOf.Copy()
 	return &c

@@ -44,6 +44,7 @@ func (x *txn) removeTask(k *dcos.Task) {
 }
 
 func (t *tables) reindex(before, after *dcos.Task) {
+	t.count(before, after)
 	if before != nil {
 		t.unindex(before, after)
 	}

@@ -31,7 +31,7 @@ func (v View) Try(at dcos.Time, cmds ...Command) (View, Result, []Change) {
 func (t *tables) fork() *tables {
 	c := *t
 	c.versions, c.instances, c.ended, c.byNode = head(t.versions), head(t.instances), head(t.ended), head(t.byNode)
-	c.byEnd = head(t.byEnd)
+	c.byEnd, c.irregular = head(t.byEnd), head(t.irregular)
 	c.resByNode, c.volumesOf, c.hints = head(t.resByNode), head(t.volumesOf), &hints{}
 	return c.copy()
 }

@@ -33,6 +33,11 @@ func (x *txn) note(name Table, key string, before, after any) {
 		h, x.buf = hashRow(x.buf, name, after)
 		x.t.sum.add(h)
 	}
+	if name == TableNodes {
+		b, _ := before.(*dcos.Node)
+		a, _ := after.(*dcos.Node)
+		x.t.reindexNode(b, a)
+	}
 	if name < tableProposers {
 		x.changes = append(x.changes, Change{Table: name, Key: key, Old: before, New: after, Cause: x.cause, Principal: x.principal})
 	}
