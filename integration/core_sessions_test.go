@@ -229,10 +229,18 @@ func TestCoreFencingLease(t *testing.T) {
 	if now := c.running(t, 30*time.Second, "/one", 1)[0]; now.ID != second.ID {
 		t.Errorf("%s runs, want %s to go on", now.ID, second.ID)
 	}
+	c.clear(t)
+}
 
-	// No master at all, and an agent that cannot act: the task ends all the same.
-	host := c.nodes[second.Node]
-	others := c.running(t, time.Minute, "/free", 3)
+// No master at all, and an agent that cannot act: the task ends all the same.
+func TestCoreFencingLeaseEndsWithoutMasters(t *testing.T) {
+	beside(t)
+	c := newCluster(t, 1, 2)
+	c.create(t, fenced("/one"))
+	c.create(t, apart("/free", 2))
+	one := c.running(t, time.Minute, "/one", 1)[0]
+	host := c.nodes[one.Node]
+	others := c.running(t, time.Minute, "/free", 2)
 	pids := c.mustPids(t, others)
 	c.holdDown(t, c.masters[0])
 	pid, err := mainPid(host)
@@ -242,9 +250,9 @@ func TestCoreFencingLease(t *testing.T) {
 	if err := host.Kill(pid, syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
-	began = time.Now()
+	began := time.Now()
 	eventually(t, 75*time.Second, "the fenced task has ended without a master and without its agent", func() error {
-		left, err := processesOf(host, second.ID)
+		left, err := processesOf(host, one.ID)
 		if err == nil && len(left) > 0 {
 			err = fmt.Errorf("it runs as %v", left)
 		}

@@ -91,7 +91,7 @@ func testPackages(ctx context.Context) ([]string, error) {
 
 // besides is how many of the tests that allow it run beside each other. They
 // mostly wait, so that it has nothing to do with the number of processors.
-const besides = 4
+const besides = 6
 
 // runTests feeds the events of `go test` to got. Packages run one after the
 // other: their tests share this machine's interfaces and control groups.
