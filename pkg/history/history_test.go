@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -175,6 +176,43 @@ func (l *live) wait() {
 	if err := l.h.settle(context.Background(), l.view().Index()); err != nil {
 		l.t.Fatal(err)
 	}
+}
+
+func TestAReaderBeforeTheWriterHasBegunWaitsForItAlone(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		l := newLive(t, config(dir))
+		l.apply(0, state.InitCluster{Info: dcos.ClusterInfo{ID: "c", Level: state.Level}})
+		l.apply(time.Second, l.user(1))
+		l.wait()
+		l.stop()
+		cfg := config(dir)
+		cfg.View, cfg.Now = l.view, l.now
+		h, err := Open(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		ctx, stop := context.WithCancel(t.Context())
+		read := make(chan error, 1)
+		go func() {
+			_, err := h.At(ctx, l.marks[0].at)
+			read <- err
+		}()
+		synctest.Wait()
+		ran := make(chan error, 1)
+		go func() { ran <- h.Run(ctx) }()
+		if err := <-read; err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(began); took > 0 {
+			t.Errorf("all was in the files, and the reader waited for %v", took)
+		}
+		stop()
+		if err := <-ran; err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 func TestTimesThatAreNotKeptAreRefusedWithWhatIs(t *testing.T) {

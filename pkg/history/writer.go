@@ -96,7 +96,7 @@ func (h *History) resume() {
 	}
 	c.damage = ""
 	h.out = &writer{file: f, begun: h.cfg.Now()}
-	h.written = c.last
+	h.movedTo(c.last) // somebody may have asked before
 }
 
 // take empties the queue.
@@ -179,6 +179,11 @@ func (h *History) flush(c chapter) error {
 func (h *History) moved(to dcos.Index) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.movedTo(to)
+}
+
+// movedTo wakes those who wait for an index; mu is held.
+func (h *History) movedTo(to dcos.Index) {
 	h.written = max(h.written, to)
 	close(h.waiters)
 	h.waiters = make(chan struct{})
