@@ -100,7 +100,10 @@ func (p *program) says(t *testing.T, limit time.Duration, pattern string) []stri
 		}
 		select {
 		case <-p.done:
-			return fmt.Errorf("the process has ended (%w) after:\n%s", p.err, p.out)
+			if found = re.FindStringSubmatch(p.out.String()); found == nil {
+				t.Fatalf("output matches %s: the process has ended (%v) after:\n%s", pattern, p.err, p.out)
+			}
+			return nil
 		default:
 			return errors.New("not yet")
 		}
