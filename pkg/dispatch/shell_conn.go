@@ -1,7 +1,6 @@
 package dispatch
 
 import (
-	"bufio"
 	"context"
 	"fmt"
 	"net"
@@ -13,20 +12,24 @@ import (
 	"github.com/dcos-go/dcos/pkg/wire"
 )
 
-// Limits of one connection.
+// Limits of one connection. What a session that says nothing holds is counted
+// in thousands of sessions: no queue, no buffer, and no goroutine that writes.
 const (
 	helloTimeout = 10 * time.Second
 	writeTimeout = 10 * time.Second
 	sendBuffer   = 512      // messages that wait to be written
-	keepBuffer   = 64 << 10 // a larger read buffer is not kept
+	keepBuffer   = 64 << 10 // a larger write buffer is not kept
+	keepRead     = 512      // nor is a larger read buffer, by each connection
 )
 
 // conn is one agent's connection. Its methods may be called on nil.
 type conn struct {
-	raw  net.Conn
-	out  chan wire.Msg // written to by Run alone, so it may close it
-	mu   sync.Mutex
-	shut bool // guarded by mu: out is closed
+	raw     net.Conn
+	writer  sync.WaitGroup // the goroutine that writes, while there is something
+	mu      sync.Mutex
+	queue   []wire.Msg // guarded by mu: what waits to be written
+	writing bool       // guarded by mu: writer runs, and takes what is queued
+	shut    bool       // guarded by mu: nothing more is queued; writer closes raw
 }
 
 // send queues a message. An agent that does not read is cut off: it comes back
@@ -37,13 +40,13 @@ func (c *conn) send(m wire.Msg) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.shut {
-		return
-	}
-	select {
-	case c.out <- m:
-	default:
+	switch {
+	case c.shut:
+	case len(c.queue) >= sendBuffer:
 		c.raw.Close()
+	default:
+		c.queue = append(c.queue, m)
+		c.wake()
 	}
 }
 
@@ -56,8 +59,34 @@ func (c *conn) finish() {
 	defer c.mu.Unlock()
 	if !c.shut {
 		c.shut = true
-		close(c.out)
+		c.wake() // to close may take a while
 	}
+}
+
+// wake lets somebody write. It is called with mu held.
+func (c *conn) wake() {
+	if !c.writing {
+		c.writing = true
+		c.writer.Go(c.write) // until nothing is queued, or a write fails
+	}
+}
+
+// take is what waits to be written, and whether the connection ends behind it.
+// Without either the writer's work is done.
+func (c *conn) take() (msgs []wire.Msg, last bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	msgs, c.queue = c.queue, nil
+	c.writing = len(msgs) > 0 || c.shut
+	return msgs, c.shut
+}
+
+// drop closes the connection, whatever waits.
+func (c *conn) drop() {
+	c.mu.Lock()
+	c.shut, c.queue = true, nil
+	c.mu.Unlock()
+	c.raw.Close()
 }
 
 func (d *Dispatcher) conn(sess uint64) *conn {
@@ -85,13 +114,11 @@ func (d *Dispatcher) Serve(ctx context.Context, raw net.Conn, peer dcos.Identity
 	if err != nil {
 		return fmt.Errorf("session of %s: %w", peer.ID, err)
 	}
-	c := &conn{raw: raw, out: make(chan wire.Msg, sendBuffer)}
+	c := &conn{raw: raw}
 	sess := d.lastID.Add(1)
 	if !d.enter(sess, c) {
 		return fmt.Errorf("session of %s: %w: this master is stopping", peer.ID, dcos.ErrUnavailable)
 	}
-	var writer sync.WaitGroup
-	writer.Go(func() { c.write() }) // until finish, or a write fails
 	d.put(ctx, Opened{Sess: sess, Peer: peer, Hello: hello})
 	err = d.read(ctx, sess, raw)
 	d.leave(sess)
@@ -106,7 +133,7 @@ func (d *Dispatcher) Serve(ctx context.Context, raw net.Conn, peer dcos.Identity
 	d.put(ctx, Closed{Sess: sess, How: how})
 	c.finish()
 	raw.Close()
-	writer.Wait()
+	c.writer.Wait()
 	if how == HowClosed {
 		return nil
 	}
@@ -150,52 +177,59 @@ func readHello(raw net.Conn) (wire.Hello, error) {
 // read brings messages to the core until the connection ends. There is no
 // deadline here: the core counts beats, the kernel finds dead machines.
 func (d *Dispatcher) read(ctx context.Context, sess uint64, raw net.Conn) error {
-	r := bufio.NewReaderSize(raw, 4<<10)
 	var buf []byte
 	for {
-		m, b, err := wire.ReadMsg(r, buf)
+		m, b, err := wire.ReadMsg(raw, buf) // TLS has read the whole of a record
 		if err != nil {
 			return err
 		}
-		if buf = b; cap(buf) > keepBuffer {
+		if buf = b; cap(buf) > keepRead {
 			buf = nil
 		}
 		d.put(ctx, Got{Sess: sess, Msg: m})
 	}
 }
 
-// write sends what is queued, as much as there is at once, and closes the
-// connection at the end.
+// buffers are those of connections that write just now.
+var buffers = sync.Pool{New: func() any { return new([]byte) }}
+
+// write sends what is queued, as much as there is at once.
 func (c *conn) write() {
-	defer c.raw.Close()
-	var buf []byte
-	for m := range c.out {
-		var err error
-		if buf, err = wire.AppendFrame(buf[:0], m); err != nil {
+	buf := buffers.Get().(*[]byte)
+	defer buffers.Put(buf)
+	for {
+		msgs, last := c.take()
+		if len(msgs) == 0 && !last {
 			return
 		}
-		for more := true; more && len(buf) < keepBuffer; {
-			select {
-			case m, ok := <-c.out:
-				if !ok {
-					more = false
-					break
-				}
-				if buf, err = wire.AppendFrame(buf, m); err != nil {
-					return
-				}
-			default:
-				more = false
-			}
-		}
-		if err := c.raw.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
+		if err := c.writeAll(buf, msgs); err != nil || last {
+			c.drop()
 			return
-		}
-		if _, err := c.raw.Write(buf); err != nil {
-			return
-		}
-		if cap(buf) > keepBuffer {
-			buf = nil
 		}
 	}
+}
+
+func (c *conn) writeAll(buf *[]byte, msgs []wire.Msg) (err error) {
+	b := *buf
+	defer func() {
+		if cap(b) <= keepBuffer {
+			*buf = b
+		}
+	}()
+	for len(msgs) > 0 {
+		b = b[:0]
+		for len(msgs) > 0 && len(b) < keepBuffer {
+			if b, err = wire.AppendFrame(b, msgs[0]); err != nil {
+				return err
+			}
+			msgs[0], msgs = nil, msgs[1:]
+		}
+		if err := c.raw.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
+			return err
+		}
+		if _, err := c.raw.Write(b); err != nil {
+			return err
+		}
+	}
+	return nil
 }

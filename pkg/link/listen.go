@@ -3,6 +3,7 @@ package link
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -204,6 +205,7 @@ func (l *Listener) handshake(ctx context.Context, raw net.Conn) {
 	s := t.ConnectionState()
 	c := &Conn{Conn: t, Proto: s.NegotiatedProtocol}
 	c.Peer, _ = PeerOf(s)
+	forget(s)
 	t.SetDeadline(time.Now().Add(l.cfg.Timeout)) //nolint:errcheck // a dead connection fails at the write
 	if err := l.admit(c); err != nil {
 		t.Write([]byte{answerDenied}) //nolint:errcheck // it is closed in any case
@@ -226,6 +228,16 @@ func (l *Listener) handshake(ctx context.Context, raw net.Conn) {
 	t.SetDeadline(time.Time{}) //nolint:errcheck // a dead connection fails at its next use
 	l.stats.accepted.Add(1)
 	q.conns <- c // it has a place
+}
+
+// forget empties the certificates of a peer that is known by now. The
+// connection would keep them as long as it lives, 4 kB and more of each of
+// thousands of agents, and nothing looks at them again: without resumption each
+// connection of a server parses its own.
+func forget(s tls.ConnectionState) {
+	for _, c := range s.PeerCertificates {
+		*c = x509.Certificate{}
+	}
 }
 
 func (l *Listener) admit(c *Conn) error {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/dcos-go/dcos/pkg/dcos"
@@ -22,6 +23,7 @@ func base() *tls.Config {
 // for decides whether a certificate is demanded.
 func splitTLS(cfg Config) *tls.Config {
 	out := base()
+	shared := &configs{byProto: map[string]*tls.Config{}}
 	out.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 		if len(hello.SupportedProtos) != 1 {
 			return nil, fmt.Errorf("client names %d protocols, expected one", len(hello.SupportedProtos))
@@ -34,15 +36,37 @@ func splitTLS(cfg Config) *tls.Config {
 		if err != nil {
 			return nil, err
 		}
+		return shared.of(cfg, cr, proto), nil
+	}
+	return out
+}
+
+// configs are a listener's configurations while it has the same credentials: a
+// connection keeps its own as long as it lives.
+type configs struct {
+	mu      sync.Mutex
+	cr      *Credentials           // guarded by mu
+	byProto map[string]*tls.Config // guarded by mu; made with cr
+}
+
+func (s *configs) of(cfg Config, cr *Credentials, proto string) *tls.Config {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cr != cr {
+		s.cr = cr
+		clear(s.byProto)
+	}
+	c := s.byProto[proto]
+	if c == nil {
 		auth := tls.RequireAnyClientCert
 		if proto == ProtoJoin {
 			auth = tls.RequestClientCert
 		}
-		c := serverTLS(cfg, cr, auth)
+		c = serverTLS(cfg, cr, auth)
 		c.NextProtos = []string{proto}
-		return c, nil
+		s.byProto[proto] = c
 	}
-	return out
+	return c
 }
 
 func serverTLS(cfg Config, cr *Credentials, auth tls.ClientAuthType) *tls.Config {
@@ -100,7 +124,11 @@ func ClientTLS(cfg Config, want Expect) (*tls.Config, error) {
 	}
 	out := base()
 	if cr != nil {
-		out.Certificates = []tls.Certificate{cr.Certificate}
+		// A server has its own CA's certificate; who dials without one gets it
+		// from the server.
+		own := cr.Certificate
+		own.Certificate = own.Certificate[:min(1, len(own.Certificate))]
+		out.Certificates = []tls.Certificate{own}
 	}
 	// The name in a certificate is an identity, not a host: the chain and the
 	// identity are verified below, in every case.
