@@ -103,7 +103,10 @@ func (r *Raft) Propose(ctx context.Context, by state.Origin, cmds ...state.Comma
 		return state.Result{}, err
 	}
 	res := f.(Resolved)
-	return res.Result, res.Err
+	if res.Err != nil {
+		return state.Result{}, res.Err
+	}
+	return res.Result.Of(len(cmds))
 }
 
 // Proposer gives out a number that no other proposer of this cluster has had or

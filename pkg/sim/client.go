@@ -444,7 +444,7 @@ func (c *client) at(m *master, by state.Origin, cmds []state.Command, forward bo
 			answer(nil, err)
 			return
 		case len(r.Items) != len(cmds):
-			w.fail("master %d answers %d commands with %d results", m.id, len(cmds), len(r.Items))
+			w.fail("master %d answers %d commands with %d results: %v", m.id, len(cmds), len(r.Items), r.Err())
 		case r.Repeated:
 			w.count("proposal answered again")
 		}

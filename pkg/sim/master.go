@@ -539,6 +539,9 @@ func (m *master) propose(by state.Origin, cmds []state.Command, done func(state.
 	}, func(f consensus.Effect) {
 		r := f.(consensus.Resolved)
 		m.w.check.answered(m, r, answered)
+		if r.Err == nil {
+			r.Result, r.Err = r.Result.Of(len(cmds))
+		}
 		once(r.Result, r.Err)
 	})
 	m.after(proposeTimeout, "propose timeout", func() { once(state.Result{}, consensus.Unknown{}) })

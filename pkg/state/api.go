@@ -12,6 +12,7 @@ package state
 
 import (
 	"context"
+	"fmt"
 	"iter"
 
 	"github.com/dcos-go/dcos/pkg/dcos"
@@ -52,10 +53,22 @@ type Origin struct {
 type Result struct {
 	Index dcos.Index
 	Time  dcos.Time // the leader's stamp
-	Items []Item    // one per command
+	Items []Item    // one per command; but see Of
 	// Repeated says that the proposal had been applied before; Items then
 	// hold the errors of that time without their values.
 	Repeated bool
+}
+
+// Of is the answer to a proposal of so many commands. What travels in parts may
+// be refused as a whole, before anybody knows its commands: that is an error.
+func (r Result) Of(commands int) (Result, error) {
+	if len(r.Items) == commands {
+		return r, nil
+	}
+	if err := r.Err(); err != nil {
+		return Result{}, err
+	}
+	return Result{}, fmt.Errorf("%w: the proposal at index %d has %d answers to %d commands", dcos.ErrUnknown, r.Index, len(r.Items), commands)
 }
 
 // Err is the first error among the items.

@@ -178,6 +178,41 @@ func TestMissingPartsAreReported(t *testing.T) {
 	}
 }
 
+// A proposal that is sent again is under way again: what came of its parts the
+// first time must not expire between them.
+func TestPartsThatAreRepeatedAreKeptAsIfNew(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	c.must(InitCluster{Info: dcos.ClusterInfo{ID: "c", Level: 2}})
+	parts := large(t, dcos.ProposalID{Proposer: 1, Seq: 1})
+	c.apply(parts[0])
+	c.apply(parts[1])
+	c.now = c.now.Add(WindowTime + time.Minute)
+	c.apply(parts[0]) // they expire with the next entry, by the time of this one
+	c.apply(parts[1])
+	if r := c.apply(parts[2])[0]; len(r.Items) != 2 || r.Items[0].Err != nil {
+		t.Errorf("got %+v", r)
+	}
+}
+
+func TestAWholeProposalThatIsRefusedIsAnError(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	parts := large(t, dcos.ProposalID{Proposer: 1, Seq: 1})
+	if _, err := c.apply(parts[2])[0].Of(2); !errors.Is(err, dcos.ErrUnavailable) {
+		t.Errorf("parts that are missing: %v", err)
+	}
+	if _, err := (Result{Index: 7}).Of(2); !errors.Is(err, dcos.ErrUnknown) {
+		t.Errorf("no answers: %v", err)
+	}
+	for _, p := range parts[:2] {
+		c.apply(p)
+	}
+	if r, err := c.apply(parts[2])[0].Of(2); err != nil || len(r.Items) != 2 || r.Items[1].Err == nil {
+		t.Errorf("a command that fails: %+v, %v", r, err)
+	}
+}
+
 func TestPartsThatMakeUpNonsenseStop(t *testing.T) {
 	t.Parallel()
 	part := func(id dcos.ProposalID, n, of uint32, data []byte) []byte {

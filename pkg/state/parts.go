@@ -59,7 +59,8 @@ func splitProposal(encoded []byte) ([][]byte, error) {
 func partsKey(id dcos.ProposalID) string { return fmt.Sprintf("%016x.%016x", id.Proposer, id.Seq) }
 
 // addPart takes one part; with the last one it gives the whole proposal. A
-// part that came before is taken as if for the first time.
+// part that came before is taken as if for the first time, also for how long
+// it is kept.
 func (x *txn) addPart(p decodedProposal) (*decodedProposal, error) {
 	part, key := p.part, partsKey(p.id)
 	row, _ := x.t.parts.Get(key)
@@ -72,6 +73,11 @@ func (x *txn) addPart(p decodedProposal) (*decodedProposal, error) {
 	case p.id.IsZero() || part.Of < 2 || part.N >= part.Of || row != nil && row.Of != part.Of:
 		return nil, fmt.Errorf("%w: part %d of %d does not fit proposal %s", dcos.ErrInvalid, part.N, part.Of, p.id)
 	case part.N < have:
+		if x.t.level() >= 2 && row.At != x.t.time { // the rest is on its way; the first release let it expire
+			again := *row
+			again.At = x.t.time
+			put(x, tableParts, &x.t.parts, key, &again)
+		}
 		return nil, nil
 	case part.N > have:
 		return nil, fmt.Errorf("%w: part %d of proposal %s is missing, nothing was changed: send it again from the first part",
