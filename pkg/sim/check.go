@@ -2,6 +2,7 @@ package sim
 
 import (
 	"hash/maphash"
+	"maps"
 	"slices"
 
 	"github.com/dcos-go/dcos/pkg/consensus"
@@ -79,8 +80,8 @@ func (c *checker) leads(m *master, f consensus.Lead) {
 		return
 	}
 	v := m.store.View()
-	for term, high := range c.terms {
-		if term < f.Term && high > v.Index() {
+	for _, term := range slices.Sorted(maps.Keys(c.terms)) {
+		if high := c.terms[term]; term < f.Term && high > v.Index() {
 			c.w.fail("master %d leads in term %d with index %d, but %d was acknowledged in term %d", m.id, f.Term, v.Index(), high, term)
 		}
 	}
@@ -354,8 +355,8 @@ func (c *checker) started(m *machine, id dcos.TaskID, fenced bool) {
 	if at := c.placed[id]; at.node != m.id {
 		w.fail("agent %s starts %s, which is placed on %q", m.addr(), id, at.node)
 	}
-	for other, t := range m.tasks {
-		if t.alive && dcos.InstanceOf(other) == dcos.InstanceOf(id) {
+	for _, other := range runningOn(m) {
+		if dcos.InstanceOf(other) == dcos.InstanceOf(id) {
 			w.fail("agent %s starts %s while %s of the same instance runs", m.addr(), id, other)
 		}
 	}

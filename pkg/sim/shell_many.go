@@ -93,11 +93,15 @@ func spread(ctx context.Context, o Options, program []string, seeds int, first b
 		fail error
 		work sync.WaitGroup
 	)
+	each := uint64(batch)
+	if first {
+		each = 1 // what comes behind the first failure is in vain
+	}
 	take := func() (from, n uint64) {
 		mu.Lock()
 		defer mu.Unlock()
 		from = next
-		n = min(batch, o.From+uint64(seeds)-next)
+		n = min(each, o.From+uint64(seeds)-next)
 		next += n
 		return from, n
 	}

@@ -229,7 +229,7 @@ func (m mutant) build(ctx context.Context, tool, root, dir string) (program stri
 	if err != nil {
 		return "", err
 	}
-	cmd := exec.CommandContext(ctx, tool, "build", "-overlay", overlay, "-o", program, "./pkg/sim/simmain")
+	cmd := exec.CommandContext(ctx, tool, "build", "-ldflags=-s -w", "-overlay", overlay, "-o", program, "./pkg/sim/simmain")
 	cmd.Dir = root
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if text, err := cmd.CombinedOutput(); err != nil {

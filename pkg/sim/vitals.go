@@ -1,9 +1,11 @@
 package sim
 
 import (
+	"slices"
 	"time"
 
 	"github.com/dcos-go/dcos/pkg/dcos"
+	"github.com/dcos-go/dcos/pkg/resource"
 	"github.com/dcos-go/dcos/pkg/state"
 )
 
@@ -19,10 +21,11 @@ type vitals struct {
 	online map[*machine]time.Duration    // since when a machine has a session without trouble
 	life   map[*machine]int              // of the agent then
 	odd    map[dcos.TaskID]time.Duration // since when a task is other than it must be
+	waits  map[dcos.TaskID]time.Duration // since when a task waits though there is room
 }
 
 func (c *checker) watchVitals() {
-	c.vitals = vitals{online: map[*machine]time.Duration{}, life: map[*machine]int{}, odd: map[dcos.TaskID]time.Duration{}}
+	c.vitals = vitals{online: map[*machine]time.Duration{}, life: map[*machine]int{}, odd: map[dcos.TaskID]time.Duration{}, waits: map[dcos.TaskID]time.Duration{}}
 	c.pulse()
 }
 
@@ -39,6 +42,7 @@ func (c *checker) takePulse() {
 	if leader == nil || leader.lead.Term != v.term || leader.troubled() {
 		clear(v.online)
 		clear(v.odd)
+		clear(v.waits)
 		v.term, v.since = 0, w.now
 		if leader != nil && !leader.troubled() {
 			v.term = leader.lead.Term
@@ -46,6 +50,7 @@ func (c *checker) takePulse() {
 		return
 	}
 	view := leader.store.View()
+	c.placeable(view)
 	for _, m := range w.machines {
 		if !m.up || m.paused > w.now || m.stall > w.now || !m.core.Online() || v.life[m] != m.life {
 			v.life[m] = m.life
@@ -88,6 +93,36 @@ func (c *checker) compare(m *machine, view state.View) {
 		k, ok := view.Task(id)
 		if late(id, !ok || !k.Live() || k.Goal != dcos.GoalRun) {
 			c.w.fail("agent %s runs %s, which has not been wanted for %s", m.addr(), id, overdue)
+		}
+	}
+}
+
+// placeable: what waits for a place is not left waiting while a node that takes
+// tasks has the room. Where it may go by its constraints is not judged here.
+func (c *checker) placeable(view state.View) {
+	now, before := c.w.now, c.vitals.waits
+	c.vitals.waits = map[dcos.TaskID]time.Duration{}
+	var room []resource.Set
+	for n := range view.Nodes() {
+		if free, ok := view.Free(n.ID); ok && n.Takes() {
+			room = append(room, free)
+		}
+	}
+	for id := range view.WaitingApps() {
+		for k := range view.TasksOf(id) {
+			def, ok := view.AppAt(id, k.Version)
+			fits := func(free resource.Set) bool { return k.Need.FitsIn(free) && free.Ports.Size() >= len(def.Ports) }
+			if !ok || k.State != dcos.TaskWaiting || k.Goal != dcos.GoalRun || k.Final || len(def.Constraints) > 0 || !slices.ContainsFunc(room, fits) {
+				continue
+			}
+			from, ok := before[k.ID]
+			if !ok {
+				from = now
+			}
+			if now-from > overdue {
+				c.w.fail("task %s waits for a place for %s, and there is room", k.ID, overdue)
+			}
+			c.vitals.waits[k.ID] = from
 		}
 	}
 }
