@@ -38,6 +38,7 @@ type userApp struct {
 	wants   int // instances at version; -1: not known
 	gone    bool
 	halted  bool // a change was cancelled where it was: old tasks may stay
+	excess  bool // takes room that others need, until the faults are over
 }
 
 // kind is what the processes of an app do.
@@ -89,8 +90,37 @@ func newClient(w *world) *client {
 		}
 		c.apps = append(c.apps, a)
 	}
+	if w.rules.crowded {
+		c.crowd()
+	}
 	return c
 }
+
+// crowd adds apps for which there is no room beside the others.
+func (c *client) crowd() {
+	for i := range 1 + c.w.rng.below(2) {
+		a := &userApp{id: dcos.AppID(fmt.Sprintf("/crowd-%d", i)), cpus: "0.5", excess: true}
+		for _, m := range c.w.machines {
+			a.most += int(m.cpus) + c.w.rng.below(int(m.cpus))
+		}
+		c.apps = append(c.apps, a)
+	}
+}
+
+// makeRoom removes the apps that keep others from their place.
+func (c *client) makeRoom() {
+	for _, a := range c.apps {
+		if a.excess {
+			a.deletes++
+			a.version, a.exists, a.gone = 0, false, false
+			c.insist(state.DeleteApp{App: a.id, Force: true}, func() {}, nil)
+		}
+	}
+}
+
+// quiet is how long before the end of the faults users let the apps be that
+// are removed then: what they write may be long under way.
+const quiet = 45 * time.Second
 
 // begin makes the cluster; then machines join and users come.
 func (c *client) begin() {
@@ -152,6 +182,7 @@ func (c *client) act() {
 	}
 	a := c.apps[g.below(len(c.apps))]
 	switch {
+	case a.excess && c.w.now > c.w.length-c.w.rules.calm-quiet:
 	case !a.exists || g.below(10) < 4:
 		c.put(a)
 	case g.below(10) < 3:

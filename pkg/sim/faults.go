@@ -139,6 +139,7 @@ func (w *world) calmDown() {
 			w.after(w.rng.between(0, time.Second), "power on", m.host, m.powerOn)
 		}
 	}
+	w.client.makeRoom()
 	w.after(w.rng.between(0, 2*time.Second), "user", 0, w.client.lastWrite)
 	w.check.awaitRest(w.now)
 }

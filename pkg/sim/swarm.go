@@ -23,6 +23,7 @@ type rules struct {
 	snapshot int64         // bytes of log between snapshots
 	level    uint64        // feature level of the masters at the start
 	fenced   bool          // some apps run under a lease
+	crowded  bool          // there are more tasks than there is room for
 	calm     time.Duration // the end of the run, without faults
 	rest     time.Duration // within so long of it all is well
 	large    bool          // users write what travels in parts
@@ -55,6 +56,7 @@ func draw(g *chance) rules {
 		// What may still run somewhere is waited for.
 		r.calm, r.rest = calmFor+dcos.LeaseFor+2*dcos.LeaseMargin, convergeIn+dcos.LeaseFor+2*dcos.LeaseMargin
 	}
+	r.crowded = g.one(3)
 	part := 15 + g.below(80)
 	for _, f := range allFaults {
 		if g.percent(part) {
