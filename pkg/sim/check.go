@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"bytes"
 	"hash/maphash"
 	"maps"
 	"slices"
@@ -14,7 +15,8 @@ import (
 type checker struct {
 	w       *world
 	leaders map[dcos.Term]dcos.MasterID
-	entries []entry // by index, as it was applied first
+	entries []entry  // by index, as it was applied first
+	data    [][]byte // likewise
 	high    dcos.Index
 	terms   map[dcos.Term]dcos.Index // highest acknowledged index of each term
 	tokens  []string                 // acknowledged
@@ -58,7 +60,7 @@ type proc struct {
 
 func newChecker(w *world) checker {
 	return checker{
-		w: w, leaders: map[dcos.Term]dcos.MasterID{}, entries: make([]entry, 2), terms: map[dcos.Term]dcos.Index{},
+		w: w, leaders: map[dcos.Term]dcos.MasterID{}, entries: make([]entry, 2), data: make([][]byte, 2), terms: map[dcos.Term]dcos.Index{},
 		ackedAt: map[string]dcos.Term{}, logs: map[position]uint64{}, seed: maphash.MakeSeed(), books: newBooks(), placed: map[dcos.TaskID]place{}, procs: map[dcos.TaskID]*proc{}, fenced: map[string][]dcos.TaskID{}, wiped: map[dcos.NodeID]dcos.Epoch{}, copied: map[dcos.NodeID]bool{}, mistaken: map[dcos.TaskID]bool{},
 	}
 }
@@ -105,9 +107,16 @@ func (c *checker) has(m *master, v state.View, before dcos.Term) {
 	}
 }
 
-// answered: an answer without an error comes from an entry that is applied here.
-func (c *checker) answered(m *master, r consensus.Resolved, late bool) {
-	if r.Err != nil || late {
+// answered: an answer without an error comes from an entry that is applied here
+// and that holds what was proposed, or its last part.
+func (c *checker) answered(m *master, r consensus.Resolved, late bool, last []byte) {
+	if r.Err != nil {
+		return
+	}
+	if at := int(r.Result.Index); at < len(c.data) && !bytes.Contains(c.data[at], last) {
+		c.w.fail("master %d answers a proposal with index %d, where another one is", m.id, at)
+	}
+	if late {
 		return
 	}
 	if v := m.store.View(); r.Result.Index == 0 || r.Result.Index > v.Index() {
@@ -180,7 +189,7 @@ func (c *checker) applied(m *master, e consensus.Entry, commit state.Commit) {
 	if int(e.Index) != len(c.entries) {
 		c.w.fail("master %d applies index %d, the last was %d", m.id, e.Index, len(c.entries)-1)
 	}
-	c.entries = append(c.entries, got)
+	c.entries, c.data = append(c.entries, got), append(c.data, e.Data)
 	if c.books.time > commit.Time {
 		c.w.fail("command time goes back at index %d", e.Index)
 	}

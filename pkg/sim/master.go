@@ -538,7 +538,7 @@ func (m *master) propose(by state.Origin, cmds []state.Command, done func(state.
 		return consensus.Proposed{Ticket: t, Parts: parts}
 	}, func(f consensus.Effect) {
 		r := f.(consensus.Resolved)
-		m.w.check.answered(m, r, answered)
+		m.w.check.answered(m, r, answered, parts[len(parts)-1])
 		if r.Err == nil {
 			r.Result, r.Err = r.Result.Of(len(cmds))
 		}

@@ -73,7 +73,7 @@ func Command(ctx context.Context, self, args []string, out io.Writer) error {
 	minutes := 10.0
 	flags.Uint64Var(&o.Seed, "seed", 0, "run this one seed and print the hash of its trace")
 	flags.BoolVar(&o.Trace, "trace", false, "with --seed: print the whole trace")
-	flags.IntVar(&o.Again, "replay", 1, "with --seed: run it so many times, each in a process of its own, and compare the traces byte for byte")
+	flags.IntVar(&o.Again, "replay", 1, "with --seed: run it so many times, each in a process of its own, and compare traces and verdicts byte for byte, failures too")
 	flags.IntVar(&o.Seeds, "seeds", 300, "how many seeds to run")
 	flags.Uint64Var(&o.From, "from", 1, "the first of them")
 	flags.Float64Var(&minutes, "minutes", minutes, "virtual minutes of each run")
@@ -148,8 +148,16 @@ func runOne(o Options, out io.Writer) error {
 		report(out, o, got, !o.Trace)
 		return ErrFound
 	}
-	fmt.Fprintf(out, "seed %d: %d events in %v, at rest %v after the faults, trace %016x\n", got.Seed, got.Events, o.Length, got.Converged, got.Hash)
+	fmt.Fprintf(out, "%s\n", verdict(o, got))
 	return nil
+}
+
+// verdict is all that two runs of a seed must have in common, in a line.
+func verdict(o Options, got Outcome) string {
+	if got.Violation != "" {
+		return fmt.Sprintf("seed %d fails at %s s, %d events, trace %016x: %s", got.Seed, got.At, got.Events, got.Hash, got.Violation)
+	}
+	return fmt.Sprintf("seed %d: %d events in %v, at rest %v after the faults, trace %016x", got.Seed, got.Events, o.Length, got.Converged, got.Hash)
 }
 
 // report prints a failure: what, when, what was before, and how to see it again.
@@ -159,6 +167,6 @@ func report(out io.Writer, o Options, got Outcome, story bool) {
 			fmt.Fprintln(out, line)
 		}
 	}
-	fmt.Fprintf(out, "seed %d fails at %s s, trace %016x: %s\n", got.Seed, got.At, got.Hash, got.Violation)
+	fmt.Fprintf(out, "%s\n", verdict(o, got))
 	fmt.Fprintf(out, "see it again: dcos sim --seed %d --minutes %g --trace\n", got.Seed, o.Length.Minutes())
 }

@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 var m0 = context.Background()
@@ -43,8 +45,8 @@ func TestReplayCheckComparesWholeTraces(t *testing.T) {
 
 func TestAFailureNamesItsSeedAndHowToSeeItAgain(t *testing.T) {
 	var out bytes.Buffer
-	report(&out, Options{Length: 2 * Least}, Outcome{Seed: 17, Violation: "two leaders", At: "3.5", Last: []string{"before it"}}, true)
-	for _, want := range []string{"before it\n", "seed 17 fails at 3.5 s", "two leaders", "dcos sim --seed 17 --minutes 8 --trace"} {
+	report(&out, Options{Length: 2 * Least}, Outcome{Seed: 17, Violation: "two leaders", At: "3.5", Events: 9, Last: []string{"before it"}}, true)
+	for _, want := range []string{"before it\n", "seed 17 fails at 3.5 s, 9 events", "two leaders", "dcos sim --seed 17 --minutes 8 --trace"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("%q is not in %q", want, out.String())
 		}
@@ -65,6 +67,53 @@ func TestAChildThatDiesIsAnErrorNotAFailure(t *testing.T) {
 	err := Command(t.Context(), []string{"/bin/false"}, []string{"--seeds", "2"}, &out)
 	if err == nil || errors.Is(err, ErrFound) || !strings.Contains(err.Error(), "the process for seeds 1 to 2") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// A failure must be seen again: the run, to the byte, and what is wrong. A bug
+// is planted, found as `make sim` finds it, and replayed.
+func TestASeedThatFailsIsReplayedIdenticallyTenTimes(t *testing.T) {
+	root, err := sourceRoot("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	planted, err := readMutants(root, "dispatch-ack-before-applied")
+	if err != nil {
+		t.Fatal(err)
+	}
+	program, err := planted[0].build(t.Context(), "go", root, t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := Options{Self: []string{program}, From: 1, Length: 10 * time.Minute, Jobs: 1}
+	found, err := spread(t.Context(), o, o.Self, mutantSeeds, true)
+	if err != nil || len(found.failed) == 0 {
+		t.Fatalf("%d seeds find nothing: %v", found.runs, err)
+	}
+	failure := found.failed[0]
+	var out bytes.Buffer
+	o.Seed, o.Again = failure.Seed, 10
+	if err := runAgain(t.Context(), o, o.Self, &out); !errors.Is(err, ErrFound) {
+		t.Fatalf("the failure was not seen again: %v\n%s", err, &out)
+	}
+	for _, want := range []string{verdict(o, failure) + "\n", fmt.Sprintf("seed %d run 10 times,", failure.Seed), " bytes of trace equal each time"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("%q is not in %q", want, out.String())
+		}
+	}
+}
+
+// What is not the same each time is said: here the program tells the time.
+func TestARunThatDiffersFromTheFirstIsFound(t *testing.T) {
+	program := filepath.Join(t.TempDir(), "program")
+	script := "#!/bin/sh\ncase \"$*\" in *--child*) echo '{\"Seed\":6}'; echo '{\"Seed\":7}';; *) date +%N;; esac\n"
+	if err := os.WriteFile(program, []byte(script), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	err := Command(t.Context(), []string{program}, []string{"--seed", "7", "--replay", "3"}, &out)
+	if !errors.Is(err, ErrFound) || !strings.Contains(out.String(), "run 2 of 3 differs from the first") {
+		t.Errorf("got %v, %q", err, &out)
 	}
 }
 

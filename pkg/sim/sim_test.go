@@ -12,8 +12,10 @@ import (
 	"go.uber.org/goleak"
 	"pgregory.net/rapid"
 
+	"github.com/dcos-go/dcos/pkg/app"
 	"github.com/dcos-go/dcos/pkg/consensus"
 	"github.com/dcos-go/dcos/pkg/dcos"
+	"github.com/dcos-go/dcos/pkg/resource"
 	"github.com/dcos-go/dcos/pkg/state"
 )
 
@@ -135,7 +137,19 @@ func TestCheckerSeesEveryBreach(t *testing.T) {
 			c.leads(w.masters[0], consensus.Lead{Term: 4, Leader: 1, Ready: true})
 		}},
 		{"answer before apply", "and has applied 0", func(w *world, c *checker) {
-			c.answered(w.masters[0], consensus.Resolved{Result: state.Result{Index: 5}}, false)
+			c.answered(w.masters[0], consensus.Resolved{Result: state.Result{Index: 5}}, false, []byte("mine"))
+		}},
+		{"answer of another entry", "with index 1, where another one is", func(w *world, c *checker) {
+			c.data[1] = []byte("another's")
+			c.answered(w.masters[0], consensus.Resolved{Result: state.Result{Index: 1}}, false, []byte("mine"))
+		}},
+		{"no place though there is room", "waits for a place for 45s, and there is room", func(w *world, c *checker) {
+			c.watchVitals()
+			v := waitingView(t)
+			for range 2 {
+				c.placeable(v)
+				w.now += overdue + time.Second
+			}
 		}},
 		{"backward", "goes from TASK_LOST to TASK_RUNNING", func(_ *world, c *checker) {
 			c.task(state.Commit{}, task(dcos.TaskLost, nil), task(dcos.TaskRunning, nil))
@@ -194,6 +208,39 @@ func TestCheckerSeesEveryBreach(t *testing.T) {
 			}
 		})
 	}
+}
+
+// waitingView is a state with a node and a task that has no place.
+func waitingView(t testing.TB) state.View {
+	t.Helper()
+	def, err := app.Parse([]byte(`{"id":"/a","cmd":"sleep 9","cpus":1,"mem":64}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	total := resource.Set{CPUs: resource.Whole(2), Mem: resource.Whole(128), Disk: resource.Whole(128), Ports: resource.NewRanges(resource.Range{First: 31000, Last: 31020})}
+	s := state.New()
+	data, err := state.EncodeProposal(state.Proposal{Commands: []state.Command{
+		state.InitCluster{Info: dcos.ClusterInfo{ID: cluster, Level: state.Level}},
+		state.PutNode{Node: dcos.Node{ID: "n1", Boot: "b", Total: total}}, state.PutApp{App: def},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, res, err := s.Apply(1, state.EncodeEntry(dcos.TimeOf(epoch), data)); err != nil || res[0].Err() != nil {
+		t.Fatal(err, res)
+	}
+	row, ok := s.View().App("/a")
+	if !ok {
+		t.Fatal("no app")
+	}
+	cmds, _, _ := app.Reconcile(s.View(), row, dcos.TimeOf(epoch))
+	if data, err = state.EncodeProposal(state.Proposal{Commands: cmds}); err != nil {
+		t.Fatal(err)
+	}
+	if _, res, err := s.Apply(2, state.EncodeEntry(dcos.TimeOf(epoch), data)); err != nil || res[0].Err() != nil || s.View().Waiting("/a") == 0 {
+		t.Fatal(err, res)
+	}
+	return s.View()
 }
 
 func TestSilentWaysEndSessionsAndShortCutsDoNot(t *testing.T) {
