@@ -114,6 +114,9 @@ func TestASecondRunChangesNothing(t *testing.T) {
 	if err := Install(t.Context(), o, p, m, &Report{Out: &out}); err != nil {
 		t.Fatalf("%v\n%s", err, &out)
 	}
+	if unit := unitFile(o, p); !strings.Contains(unit, fmt.Sprintf("\nRestart=always\nRestartSec=1\nRestartPreventExitStatus=%d\n", NeedsOperator)) {
+		t.Errorf("the unit starts a process again that only an operator can mend:\n%s", unit)
+	}
 	before := tree(t, p)
 	if _, err := os.Stat(tokenFile(p)); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("the used token is still there: %v", err)

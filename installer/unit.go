@@ -14,7 +14,8 @@ import (
 // unitFile is the systemd unit. KillMode=process and Delegate keep tasks
 // running while the agent restarts; the shims sit in cgroups of their own. A
 // process that was killed is always started again, however often: systemd's own
-// limit would give a machine up after five kills within ten seconds.
+// limit would give a machine up after five kills within ten seconds. One that
+// said NeedsOperator stays down, with its reason as the last word of the journal.
 func unitFile(o Options, p Paths) string {
 	return fmt.Sprintf(`[Unit]
 Description=dcos %s
@@ -31,6 +32,7 @@ KillMode=process
 Delegate=yes
 Restart=always
 RestartSec=1
+RestartPreventExitStatus=%d
 TimeoutStartSec=120
 TimeoutStopSec=30
 LimitNOFILE=1048576
@@ -39,8 +41,12 @@ OOMScoreAdjust=-500
 
 [Install]
 WantedBy=multi-user.target
-`, o.Role, p.Binary, o.process(), filepath.Join(p.ConfigDir, "config.yaml"))
+`, o.Role, p.Binary, o.process(), filepath.Join(p.ConfigDir, "config.yaml"), NeedsOperator)
 }
+
+// NeedsOperator is the exit code of a process that another start would not
+// help: it was removed from its cluster, or its data are damaged or an old copy.
+const NeedsOperator = 8
 
 type unitStatus struct {
 	loaded, active, enabled bool

@@ -103,6 +103,7 @@ func TestCoreMastersJoinLeavePromoteDemote(t *testing.T) {
 		return err
 	})
 	failed(t, gone, "was removed from the cluster")
+	staysDown(t, gone)
 	var left []*hosts.Host
 	for _, h := range c.masters {
 		if h != gone {

@@ -336,6 +336,19 @@ func (c *cluster) masterID(t *testing.T, h *hosts.Host) string {
 	return ""
 }
 
+// staysDown says that systemd does not start a process again which nobody but
+// an operator can help.
+func staysDown(t *testing.T, h *hosts.Host) {
+	t.Helper()
+	eventually(t, 20*time.Second, h.Name()+" stays down", func() error {
+		got := mustRun(t, h, "systemctl", "show", "--property=ActiveState,ExecMainStatus,NRestarts", "dcos.service")
+		if !strings.Contains(got, "ActiveState=failed") || !strings.Contains(got, "ExecMainStatus=8") {
+			return fmt.Errorf("it is: %s", got)
+		}
+		return nil
+	})
+}
+
 // failed waits until a master's process has ended and its status says why.
 func failed(t *testing.T, h *hosts.Host, words ...string) {
 	t.Helper()

@@ -70,7 +70,7 @@ func loadConfig(e *Env, cmd *cobra.Command, role, file string) (config.Config, e
 		}
 	}
 	c, err := config.Load(role, content, e.Environ, cmd.Flags())
-	if err != nil && len(content) > 0 {
+	if config.InFile(err) {
 		err = fmt.Errorf("%s: %w", file, err)
 	}
 	return c, err

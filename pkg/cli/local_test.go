@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -157,4 +158,27 @@ func TestSettingsOfAnInstallationAreYAML(t *testing.T) {
 			t.Errorf("%q was taken", bad)
 		}
 	}
+}
+
+// The unit that `dcos install` writes does not start it again.
+func TestAProcessThatOnlyAnOperatorCanMendSaysSoByItsExitCode(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "config.yaml")
+	conf := fmt.Sprintf("bind: 127.0.0.1\nadvertise: 127.0.0.1\ndata_dir: %s\napi_port: 0\npeer_port: 0\nagent_port: 0\ngossip_port: 0\n", filepath.Join(t.TempDir(), "data"))
+	if err := os.WriteFile(file, []byte(conf), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var out, errs bytes.Buffer
+	e := &Env{Args: []string{"master", "--config", file}, Out: &out, Err: &errs}
+	if code := Run(t.Context(), e); code != installer.NeedsOperator {
+		t.Errorf("exit code %d, want %d: %s", code, installer.NeedsOperator, &errs)
+	}
+	contains(t, errs.String(), "holds no master", "--bootstrap")
+	// A mistake in the environment is not blamed on the file.
+	errs.Reset()
+	e.Environ = []string{"DCOS_API_PORT=x"}
+	if code := Run(t.Context(), e); code != exitUsage || strings.Contains(errs.String(), file) {
+		t.Errorf("exit code %d, %s; want %d and nothing about %s", code, &errs, exitUsage, file)
+	}
+	contains(t, errs.String(), "api_port is set by DCOS_API_PORT")
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/dcos-go/dcos/installer"
 	"github.com/dcos-go/dcos/pkg/config"
 	"github.com/dcos-go/dcos/pkg/dcos"
 )
@@ -26,6 +27,7 @@ const (
 	exitConflict    = 5
 	exitTimeout     = 6 // the work goes on
 	exitUnreachable = 7
+	// 8 is installer.NeedsOperator.
 )
 
 // Main runs the command line of this process and gives its exit code.
@@ -65,6 +67,15 @@ type quietExit int
 // Error is for the type alone; it is never printed.
 func (q quietExit) Error() string { return fmt.Sprintf("exit code %d", int(q)) }
 
+// staysDown is why a process ended that is not to be started again by itself.
+type staysDown struct{ err error }
+
+// Error is the reason.
+func (s staysDown) Error() string { return s.err.Error() }
+
+// Unwrap gives the cause.
+func (s staysDown) Unwrap() error { return s.err }
+
 // usageError is a mistake in the command line itself.
 type usageError struct{ err error }
 
@@ -78,7 +89,10 @@ func usagef(format string, args ...any) error { return usageError{fmt.Errorf(for
 
 func exitCode(err error) int {
 	var usage usageError
+	var stays staysDown
 	switch {
+	case errors.As(err, &stays):
+		return installer.NeedsOperator
 	case errors.As(err, &usage), errors.Is(err, config.ErrInvalid):
 		return exitUsage
 	case errors.Is(err, dcos.ErrNotFound):

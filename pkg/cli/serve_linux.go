@@ -52,7 +52,11 @@ func processCommand(e *Env, role, short, long string, run func(context.Context, 
 		if err != nil {
 			return err
 		}
-		return run(cmd.Context(), conf, log)
+		err = run(cmd.Context(), conf, log)
+		if node.NeedsOperator(err) {
+			return staysDown{err}
+		}
+		return err
 	}
 	return c
 }

@@ -123,8 +123,8 @@ func Keys() []Key {
 // Check says what is wrong with the values, every fault at once.
 func (c *Config) Check(role string) error {
 	var errs []error
-	fault := func(key, format string, args ...any) {
-		errs = append(errs, fmt.Errorf("%s: %s", key, fmt.Sprintf(format, args...)))
+	fault := func(keys, format string, args ...any) {
+		errs = append(errs, &fault{keys, fmt.Errorf(format, args...)})
 	}
 	for _, p := range []struct {
 		key  string

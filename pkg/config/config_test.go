@@ -83,6 +83,38 @@ func TestWhatIsWrongIsNamed(t *testing.T) {
 	}
 }
 
+func TestAnErrorNamesWhereTheWrongValueComesFrom(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name, file string
+		env, flags []string
+		want       string
+		inFile     bool
+	}{
+		{"file", "api_port: 65536\n", nil, nil, "api_port: got 65536, expected a port from 0 to 65535;", true},
+		{"no yaml", "api_port: [\n", nil, nil, "file", true},
+		{"variable beside a file", "bind: 127.0.0.1\n", []string{"DCOS_API_PORT=65536"}, nil, "(api_port is set by DCOS_API_PORT)", false},
+		{"variable that wins over the file", "api_port: 1\n", []string{"DCOS_API_PORT=x"}, nil, `got "x", expected a whole number (api_port is set by DCOS_API_PORT)`, false},
+		{"variable that is no key", "bind: 127.0.0.1\n", []string{"DCOS_API_PROT=1"}, nil, "DCOS_API_PROT", false},
+		{"flag that wins over both", "api_port: 1\n", []string{"DCOS_API_PORT=2"}, []string{"--api-port", "65536"}, "(api_port is set by --api-port)", false},
+		{"file and variable together", "token_file: /t\n", []string{"DCOS_TOKEN=a.b.c"}, nil, "give one of them (token is set by DCOS_TOKEN)", true},
+		{"one fault each", "log_level: x\n", []string{"DCOS_LOG_FORMAT=y"}, nil, "(log_format is set by DCOS_LOG_FORMAT)", true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			fs := pflag.NewFlagSet("master", pflag.ContinueOnError)
+			BindFlags(fs, "master")
+			if err := fs.Parse(tt.flags); err != nil {
+				t.Fatal(err)
+			}
+			_, err := Load("master", []byte(tt.file), tt.env, fs)
+			if !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), tt.want) || InFile(err) != tt.inFile {
+				t.Errorf("%v, in the file: %v, want an ErrInvalid with %q, in the file: %v", err, InFile(err), tt.want, tt.inFile)
+			}
+		})
+	}
+}
+
 func TestReferenceDocumentsEveryKey(t *testing.T) {
 	t.Parallel()
 	text := Reference()

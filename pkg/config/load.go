@@ -55,16 +55,18 @@ func BindFlags(fs *pflag.FlagSet, role string) {
 // Load puts a configuration together: defaults, then the file (nil for none),
 // then the environment, then the flags that were set (nil for none). Unknown
 // keys in the file, unknown DCOS_ variables and values that do not parse are
-// errors that name the key.
+// errors that name the key, and the variable or flag that has set it; InFile
+// tells whether the file is at fault.
 func Load(role string, file []byte, environ []string, flags *pflag.FlagSet) (Config, error) {
 	v := viper.New()
 	for _, k := range Keys() {
 		v.SetDefault(k.Name, k.defaultFor(role))
 	}
-	if err := mergeFile(v, role, file); err != nil {
-		return Config{}, err
+	from := sources{}
+	if err := mergeFile(v, role, file, from); err != nil {
+		return Config{}, inFile{err}
 	}
-	if err := mergeEnv(v, environ); err != nil {
+	if err := mergeEnv(v, environ, from); err != nil {
 		return Config{}, err
 	}
 	if flags != nil {
@@ -73,22 +75,23 @@ func Load(role string, file []byte, environ []string, flags *pflag.FlagSet) (Con
 				if err := v.BindPFlag(k.Name, f); err != nil {
 					return Config{}, fmt.Errorf("bind flag --%s: %w", f.Name, err)
 				}
+				from[k.Name] = "--" + f.Name
 			}
 		}
 	}
 	var c Config
 	if err := assign(&c, v); err != nil {
-		return Config{}, fmt.Errorf("%w: %w", ErrInvalid, err)
+		return Config{}, fmt.Errorf("%w: %w", ErrInvalid, from.name(err))
 	}
 	if err := c.Check(role); err != nil {
-		return Config{}, fmt.Errorf("%w: %w; `dcos config reference` explains every key", ErrInvalid, err)
+		return Config{}, fmt.Errorf("%w: %w; `dcos config reference` explains every key", ErrInvalid, from.name(err))
 	}
 	return c, nil
 }
 
 // mergeFile decodes the file strictly. viper's own reading of YAML is not used
 // because it lowercases keys, splits them at dots and ignores unknown ones.
-func mergeFile(v *viper.Viper, role string, file []byte) error {
+func mergeFile(v *viper.Viper, role string, file []byte, from sources) error {
 	if len(bytes.TrimSpace(file)) == 0 {
 		return nil
 	}
@@ -101,6 +104,13 @@ func mergeFile(v *viper.Viper, role string, file []byte) error {
 	}
 	if err := yaml.UnmarshalStrict(file, &c); err != nil {
 		return fmt.Errorf("%w file: %s; `dcos config reference` lists every key", ErrInvalid, fileFault(err))
+	}
+	var named map[string]any
+	if err := yaml.Unmarshal(file, &named); err != nil {
+		return fmt.Errorf("%w file: %s", ErrInvalid, fileFault(err))
+	}
+	for key := range named {
+		from[key] = sourceFile
 	}
 	value := reflect.ValueOf(c)
 	for _, k := range Keys() {
@@ -134,7 +144,7 @@ func isOwn(name string) bool {
 	return ownVariables[name]
 }
 
-func mergeEnv(v *viper.Viper, environ []string) error {
+func mergeEnv(v *viper.Viper, environ []string, from sources) error {
 	byEnv := map[string]Key{}
 	for _, k := range Keys() {
 		byEnv[k.Env()] = k
@@ -149,6 +159,7 @@ func mergeEnv(v *viper.Viper, environ []string) error {
 			return fmt.Errorf("%w: environment variable %s is no key; `dcos config reference` lists them", ErrInvalid, name)
 		}
 		v.SetDefault(k.Name, value)
+		from[k.Name] = name
 	}
 	return nil
 }
@@ -160,7 +171,7 @@ func assign(c *Config, v *viper.Viper) error {
 	for _, k := range Keys() {
 		f := value.Field(k.field)
 		if err := assignOne(f, v.Get(k.Name)); err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", k.Name, err))
+			errs = append(errs, &fault{k.Name, err})
 		}
 	}
 	return errors.Join(errs...)

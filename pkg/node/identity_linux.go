@@ -80,7 +80,7 @@ func openMaster(ctx context.Context, c config.Config, dev bool, advertise string
 	old, wiped := m.replaced()
 	switch {
 	case err == nil && wiped && old == m.id:
-		err = fmt.Errorf("%w: the wiping of %s was cut off: run `dcos master wipe` again", dcos.ErrConflict, m.dir)
+		err = stays{fmt.Errorf("%w: the wiping of %s was cut off: run `dcos master wipe` again", dcos.ErrConflict, m.dir)}
 	case err == nil && wiped:
 		creds, err = m.rejoin(ctx, c, old, creds, advertise, log)
 	case err == nil:
@@ -91,7 +91,7 @@ func openMaster(ctx context.Context, c config.Config, dev bool, advertise string
 	case c.Bootstrap || dev:
 		creds, err = m.found(advertise)
 	default:
-		err = fmt.Errorf("%w: %s holds no master: start a new cluster with --bootstrap, or join one with --join ADDRESS and a token", dcos.ErrInvalid, m.dir)
+		err = stays{fmt.Errorf("%w: %s holds no master: start a new cluster with --bootstrap, or join one with --join ADDRESS and a token", dcos.ErrInvalid, m.dir)}
 	}
 	if err != nil {
 		return nil, err

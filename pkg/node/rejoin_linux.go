@@ -96,7 +96,7 @@ func askToBeTakenIn(ctx context.Context, peers []string, as []*link.Credentials,
 					return ctx.Err()
 				}
 				if errors.Is(err, dcos.ErrConflict) {
-					return fmt.Errorf("rejoin at %s: %w", addr, err)
+					return stays{fmt.Errorf("rejoin at %s: %w", addr, err)}
 				}
 				if !said {
 					log.Warn("no master takes this one in again yet, trying on", "master", addr, "err", err)
