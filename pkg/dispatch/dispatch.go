@@ -31,6 +31,10 @@ const (
 	suspectAfter = 3 // missing beats
 	closeAfter   = 6
 
+	// lookTogether is how much later than the third beat a session may be
+	// looked at, so that one look is for many.
+	lookTogether = 100 * time.Millisecond
+
 	// leaderGrace is how long a new leader waits for agents to reconnect.
 	leaderGrace = 15 * time.Second
 	// comeBack is how long an agent may stay away while its machine answers.
@@ -71,6 +75,7 @@ type Core struct {
 	term   dcos.Term
 	leader string // where to send agents while another master leads
 	view   state.View
+	since  time.Time // it leads
 
 	sessions map[uint64]*session
 	nodes    map[dcos.NodeID]*node
@@ -183,7 +188,7 @@ func (c *Core) id() uint64 {
 // Agents have leaderGrace to come before those without a session are judged.
 func (c *Core) onLead(now time.Time, ev Lead) {
 	c.onFollow(Follow{})
-	c.leads, c.term, c.view = true, ev.Term, ev.View
+	c.leads, c.term, c.view, c.since = true, ev.Term, ev.View, now
 	for row := range c.view.Nodes() {
 		n := c.node(row.ID)
 		// Until this moment the leader before may have extended its lease.

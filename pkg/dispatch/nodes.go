@@ -306,7 +306,7 @@ func (c *Core) arm(n *node) {
 		if n.suspect {
 			add(s.heard.Add(closeAfter * s.every))
 		} else {
-			add(s.heard.Add(suspectAfter * s.every))
+			add(c.together(s.heard.Add(suspectAfter * s.every)))
 		}
 	}
 	if a := n.absent; a != nil && a.gone == "" {
@@ -324,6 +324,17 @@ func (c *Core) arm(n *node) {
 		n.wakeAt = next
 		c.timers.add(next, n.id)
 	}
+}
+
+// together is a moment a little later that many nodes share. To look whether
+// beats are missing is a matter of seconds, and thousands of sessions must not
+// wake the process for each of them.
+func (c *Core) together(at time.Time) time.Time {
+	late := at.Sub(c.since) % lookTogether
+	if late <= 0 {
+		return at
+	}
+	return at.Add(lookTogether - late)
 }
 
 // lostAlready says that the state holds the node as lost, or not at all.

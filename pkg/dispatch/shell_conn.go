@@ -231,5 +231,6 @@ func (c *conn) writeAll(buf *[]byte, msgs []wire.Msg) (err error) {
 			return err
 		}
 	}
-	return nil
+	// A deadline that is left behind wakes the process for nothing.
+	return c.raw.SetWriteDeadline(time.Time{})
 }

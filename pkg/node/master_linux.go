@@ -144,6 +144,7 @@ func (m *master) parts() ([]part, error) {
 		{"sessions", m.serveAgents},
 		{"API for masters", func(ctx context.Context) error { return m.servePassedOn(ctx, passedOn) }},
 		{"API", front},
+		{"memory", keepMemory},
 	}
 	if m.agent == nil { // which does it for both
 		all = append(all, part{"masters", m.keepMasters})
