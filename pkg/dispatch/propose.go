@@ -106,6 +106,9 @@ func (c *Core) enterRefused(now time.Time, n *node, p part, err error) {
 
 // onReport queues statuses until the next flush.
 func (c *Core) onReport(now time.Time, n *node, m wire.Report) {
+	if n.queued == nil {
+		n.queued = make(map[uint64]bool)
+	}
 	for _, st := range m.Statuses {
 		if n.queued[st.Seq] || len(n.pending) >= maxPending {
 			continue // the agent sends again what is not acknowledged
@@ -200,5 +203,7 @@ func (c *Core) dropPending(n *node, k int) {
 	for _, st := range n.pending[:k] {
 		delete(n.queued, st.Seq)
 	}
-	n.pending = append(n.pending[:0], n.pending[k:]...)
+	if n.pending = append(n.pending[:0], n.pending[k:]...); len(n.pending) == 0 {
+		n.pending, n.queued = nil, nil // thousands of nodes have nothing to say most of the time
+	}
 }

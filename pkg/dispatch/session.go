@@ -53,7 +53,7 @@ type node struct {
 	calmUntil time.Time  // no further suspicion is written before: its session comes and goes
 
 	pending  []dcos.Status   // to be proposed, in order
-	queued   map[uint64]bool // their numbers
+	queued   map[uint64]bool // their numbers; nil while nothing is pending
 	inFlight int             // of pending, at its front; 0 is none
 
 	wakeAt time.Time
@@ -62,7 +62,7 @@ type node struct {
 func (c *Core) node(id dcos.NodeID) *node {
 	n := c.nodes[id]
 	if n == nil {
-		n = &node{id: id, queued: make(map[uint64]bool)}
+		n = &node{id: id}
 		c.nodes[id] = n
 	}
 	return n
