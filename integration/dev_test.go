@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -109,6 +110,12 @@ func (p *program) says(t *testing.T, limit time.Duration, pattern string) []stri
 		}
 	})
 	return found
+}
+
+// plainEnv is the environment without what is meant for the tests: dcos takes
+// every DCOS_ variable for a key of its own.
+func plainEnv() []string {
+	return slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "DCOS_") })
 }
 
 // dev is a running `dcos dev` with a command line of its own.

@@ -147,7 +147,7 @@ func TestSpineDevWithoutRootSaysWhatIsNotEnforced(t *testing.T) {
 
 func TestSpineMakeUpReachesHelloWorld(t *testing.T) {
 	home := t.TempDir()
-	env := append(os.Environ(), "DCOS_DIR="+filepath.Join(home, ".dcos"))
+	env := append(plainEnv(), "DCOS_DIR="+filepath.Join(home, ".dcos"))
 	up := start(t, root, env, "make", "up")
 	found := up.says(t, 10*time.Minute, `hello-world answers at (http://127\.0\.0\.1:(\d+))`)
 	port, err := strconv.Atoi(found[2])
@@ -180,7 +180,7 @@ func TestSpineReadmeTourRunsAsWritten(t *testing.T) {
 		t.Fatalf("the tour has %d blocks, the first is %q", len(blocks), blocks[0])
 	}
 	home := t.TempDir()
-	env := append(os.Environ(), "DCOS_DIR="+filepath.Join(home, ".dcos"))
+	env := append(plainEnv(), "DCOS_DIR="+filepath.Join(home, ".dcos"))
 	up := start(t, root, env, "make", "up")
 	up.says(t, 10*time.Minute, `hello-world answers at (http://127\.0\.0\.1:(\d+))`)
 
