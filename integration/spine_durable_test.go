@@ -206,6 +206,7 @@ func TestSpineHundredExitCodesSurviveAgentKills(t *testing.T) {
 }
 
 func TestSpineDamagedLogIsNamedAndTheOthersGoOn(t *testing.T) {
+	beside(t)
 	c := newCluster(t, 3, 0)
 	c.create(t, map[string]any{"id": "/before", "cmd": "true", "instances": 0})
 	var hurt *hosts.Host

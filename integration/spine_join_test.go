@@ -49,6 +49,7 @@ func other(c byte) string {
 }
 
 func TestSpineJoinMistakes(t *testing.T) {
+	beside(t)
 	c := newCluster(t, 1, 1)
 	fresh := c.more(t, "b1", "b2")
 	b1, b2 := fresh[0], fresh[1]
