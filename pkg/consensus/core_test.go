@@ -478,7 +478,7 @@ func TestEveryTicketIsAnsweredOnceUnderFaults(t *testing.T) {
 }
 
 func TestSeededFaultsLoseNothing(t *testing.T) {
-	const seeds = 12 // pkg/sim runs hundreds
+	const seeds = 8 // pkg/sim runs thousands
 	for seed := range uint64(seeds) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) { chaos(t, seed) })
 	}
@@ -552,7 +552,7 @@ func TestSameSeedGivesTheSameTrace(t *testing.T) {
 }
 
 func TestSoleMasterKeepsEverythingThroughCrashes(t *testing.T) {
-	for seed := range uint64(20) {
+	for seed := range uint64(10) {
 		w := newWorld(t, seed, 1)
 		w.cfg = Config{SnapshotBytes: 4 << 10}
 		m := w.ms[1]
