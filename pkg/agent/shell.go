@@ -43,7 +43,11 @@ type Fencer interface {
 
 // Images makes images ready to be run.
 type Images interface {
-	Ensure(ctx context.Context, ref string, forcePull bool) (dcos.Unpacked, error)
+	// Ensure keeps the image for the task until Release.
+	Ensure(ctx context.Context, task dcos.TaskID, ref string, forcePull bool) (dcos.Unpacked, error)
+	// Release may be called for any task, and again. What still runs on the
+	// image's layers keeps them by itself.
+	Release(task dcos.TaskID)
 }
 
 // Sandboxes are the tasks' directories.

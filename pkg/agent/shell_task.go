@@ -132,7 +132,11 @@ func (a *Agent) taskEffect(ctx context.Context, e Effect) {
 		a.extend(e)
 	case Cleanup:
 		a.jobs.add(ctx, &a.work, e.Task, job{class: p.others, timeout: cleanTimeout, urgent: true, do: func(ctx context.Context) {
-			a.put(Cleaned{Task: e.Task, Err: a.p.Runtime.Remove(ctx, e.Task)})
+			err := a.p.Runtime.Remove(ctx, e.Task)
+			if err == nil && a.p.Images != nil {
+				a.p.Images.Release(e.Task)
+			}
+			a.put(Cleaned{Task: e.Task, Err: err})
 		}})
 	case RemoveSandbox:
 		add(e.Task, p.others, cleanTimeout, func(context.Context) {
@@ -171,7 +175,7 @@ func (a *Agent) pull(ctx context.Context, e PullImage) {
 		a.put(ImageReady{Task: e.Task, Err: fmt.Errorf("%w: this node runs no images", dcos.ErrInvalid)})
 		return
 	}
-	img, err := a.p.Images.Ensure(ctx, e.Ref, e.Force)
+	img, err := a.p.Images.Ensure(ctx, e.Task, e.Ref, e.Force)
 	if err == nil {
 		a.p.Log.Info("image is ready", "task", e.Task, "image", e.Ref, "digest", img.Digest)
 	}

@@ -81,7 +81,9 @@ func (n *node) work(ctx context.Context) error {
 	}
 }
 
-func (n *node) Ensure(ctx context.Context, ref string, _ bool) (dcos.Unpacked, error) {
+func (n *node) Release(dcos.TaskID) {}
+
+func (n *node) Ensure(ctx context.Context, _ dcos.TaskID, ref string, _ bool) (dcos.Unpacked, error) {
 	return dcos.Unpacked{Digest: ref, Entrypoint: []string{"/x"}}, n.work(ctx)
 }
 

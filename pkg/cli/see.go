@@ -45,7 +45,7 @@ func nodeCommand(e *Env) *cobra.Command {
 		}
 		return printJSON(e, n)
 	})
-	return groupOf("node", "Machines", "see", past(list), past(show), nodeDrain(e), nodeDecommission(e), nodeRemove(e))
+	return groupOf("node", "Machines", "see", past(list), past(show), nodeImages(e), nodeDrain(e), nodeDecommission(e), nodeRemove(e))
 }
 
 func nodeTable(masters []client.MasterStatus, nodes []client.Node) *table {

@@ -56,6 +56,9 @@ type Config struct {
 	Zone         string            `json:"zone" roles:"master,agent,dev" doc:"Zone of this machine, seen by constraints as @zone."`
 
 	ImageMirrors []string `json:"image_mirrors" roles:"agent,dev" doc:"Registries (host:port) that are asked before the one an image names, in order. http://host:port allows plain HTTP."`
+	ImageLogins  string   `json:"image_credentials" roles:"agent,dev" doc:"File of logins for private registries, in the form of docker's config.json (auths), mode 0600. It is read again for every pull. Programs that give credentials are not run."`
+	ImageHigh    int      `json:"image_gc_high" default:"85" roles:"agent,dev" doc:"Percent of the disk from which images that no task uses are deleted, the longest unused first."`
+	ImageLow     int      `json:"image_gc_low" default:"75" roles:"agent,dev" doc:"Percent of the disk at which that ends."`
 	LogBytes     int64    `json:"task_log_bytes" default:"16777216" roles:"agent,dev" doc:"Bytes kept of each of a task's stdout and stderr; older ones are dropped."`
 	SandboxKeep  int      `json:"sandbox_keep" default:"10" roles:"agent,dev" doc:"Sandboxes of ended tasks that are kept per app."`
 	TaskPids     int64    `json:"task_pids" default:"4096" roles:"agent,dev" doc:"Most processes and threads of one task."`
@@ -153,6 +156,9 @@ func (c *Config) Check(role string) error {
 	positive("task_log_bytes", c.LogBytes)
 	positive("task_pids", c.TaskPids)
 	positive("image_limit_mb", c.ImageLimitMB)
+	if c.ImageHigh < 1 || c.ImageHigh > 100 || c.ImageLow < 0 || c.ImageLow > c.ImageHigh {
+		fault("image_gc_high, image_gc_low", "got %d and %d, expected percents, the low one not above the high one", c.ImageHigh, c.ImageLow)
+	}
 	positive("history_days", int64(c.HistoryDays))
 	if c.HistoryMB < 0 {
 		fault("history_mb", "got %d, expected 0 or more", c.HistoryMB)

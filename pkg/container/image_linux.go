@@ -2,7 +2,9 @@ package container
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -57,6 +59,41 @@ func (r *Runtime) planImage(p *plan, dir string, s dcos.Spec) error {
 	}
 	p.add("helper", string(text))
 	return nil
+}
+
+// Layers are the image layers that tasks stand on, as paths on the host: of
+// every run directory that there is, whoever started what is in it.
+func (r *Runtime) Layers() ([]string, error) {
+	dirs, err := os.ReadDir(r.dir)
+	if err != nil {
+		return nil, fmt.Errorf("layers in use: %w", err)
+	}
+	seen := make(map[string]bool)
+	var all []string
+	for _, d := range dirs {
+		base := filepath.Join(r.dir, d.Name(), overlayDir)
+		links, err := os.ReadDir(base)
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
+			continue // a task without an image, or one that was removed meanwhile
+		}
+		if err != nil {
+			return nil, fmt.Errorf("layers in use: %w", err)
+		}
+		for _, l := range links {
+			if l.Type()&fs.ModeSymlink == 0 {
+				continue
+			}
+			layer, err := os.Readlink(filepath.Join(base, l.Name()))
+			if err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return nil, fmt.Errorf("layers in use: %w", err)
+			}
+			if err == nil && !seen[layer] {
+				seen[layer] = true
+				all = append(all, layer)
+			}
+		}
+	}
+	return all, nil
 }
 
 // mountOverlay puts the image's layers and a writable one together and returns

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -175,5 +176,25 @@ func TestImageWhoseShimWasKilledEnds(t *testing.T) {
 	}
 	if exit := b.wait("shimless"); !exit.Unknown || alive(pid) {
 		t.Errorf("exit %+v, task runs: %t", exit, alive(pid))
+	}
+}
+
+func TestLayersInUseAreFoundByAnotherRuntime(t *testing.T) {
+	needRoot(t)
+	b := newBench(t)
+	layers := b.layers()
+	b.start(b.image("stands", layers, "sleep 1000"))
+	b.start(b.image("too", layers, "sleep 1000"))
+	b.restart()
+	got, err := b.r.Layers()
+	slices.Sort(got)
+	want := slices.Sorted(slices.Values(layers))
+	if err != nil || !slices.Equal(got, want) {
+		t.Errorf("in use: %v, %v, want %v", got, err, want)
+	}
+	b.remove("stands")
+	b.remove("too")
+	if got, err := b.r.Layers(); err != nil || len(got) != 0 {
+		t.Errorf("after the end: %v, %v", got, err)
 	}
 }

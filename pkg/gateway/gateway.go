@@ -52,6 +52,10 @@ func (g *Gateway) Routes() api.Dialect {
 		Method: http.MethodGet, Pattern: "/system/v1/agent/{node}/logs/{rest...}", Access: api.Permitted, Stream: true,
 		Need:    auth.Permission{Path: "/logs", Action: auth.ActionRead},
 		Handler: api.Handle(g.c.Log, api.WriteProblem, g.agent),
+	}, {
+		Method: http.MethodGet, Pattern: "/system/v1/agent/{node}/images", Access: api.Permitted,
+		Need:    auth.Permission{Path: "/nodes", Action: auth.ActionRead},
+		Handler: api.Handle(g.c.Log, api.WriteProblem, g.agent),
 	}}}
 }
 

@@ -17,6 +17,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-containerregistry/pkg/name"
@@ -95,7 +96,7 @@ type file struct {
 	head       tar.Header
 }
 
-func layer(t *testing.T, files ...file) v1.Layer {
+func layer(t testing.TB, files ...file) v1.Layer {
 	t.Helper()
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
@@ -128,7 +129,7 @@ func layer(t *testing.T, files ...file) v1.Layer {
 	return l
 }
 
-func imageOf(t *testing.T, arch string, c v1.Config, layers ...v1.Layer) v1.Image {
+func imageOf(t testing.TB, arch string, c v1.Config, layers ...v1.Layer) v1.Image {
 	t.Helper()
 	img, err := mutate.ConfigFile(empty.Image, &v1.ConfigFile{OS: "linux", Architecture: arch, Config: c})
 	if err == nil {
@@ -156,6 +157,7 @@ func newStore(t *testing.T, c Config) *Store {
 	if err != nil {
 		t.Fatal(err)
 	}
+	s.client.transport.(*guard).pause = func(int) time.Duration { return 0 } //nolint:forcetypeassert // made there
 	return s
 }
 
@@ -183,7 +185,7 @@ func TestImageComesByItsCanonicalNameFromTheMirror(t *testing.T) {
 		layer(t, file{name: "etc/.wh.gone"}, file{name: "old/"}, file{name: "old/.wh..wh..opq"}, file{name: "old/new", body: "n"}))
 	digest := reg.push("library/redis:7", img)
 	s := newStore(t, Config{Mirrors: []string{reg.URL}})
-	u, err := s.Ensure(t.Context(), "redis:7", false)
+	u, err := s.Ensure(t.Context(), "", "redis:7", false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -234,27 +236,27 @@ func TestImageThatIsHereNeedsNoNetwork(t *testing.T) {
 	ref := reg.host() + "/a/b"
 	s := newStore(t, Config{})
 	for _, n := range []string{ref + ":1", ref + "@" + digest} {
-		if u, err := s.Ensure(t.Context(), n, false); err != nil || u.Digest != digest {
+		if u, err := s.Ensure(t.Context(), "", n, false); err != nil || u.Digest != digest {
 			t.Fatalf("%s: %+v, %v", n, u, err)
 		}
 	}
 	// The tag moves on: only force looks.
 	second := reg.push("a/b:1", simple(t, "two"))
-	if u, err := s.Ensure(t.Context(), ref+":1", false); err != nil || u.Digest != digest {
+	if u, err := s.Ensure(t.Context(), "", ref+":1", false); err != nil || u.Digest != digest {
 		t.Errorf("without force: %s, %v, want %s", u.Digest, err, digest)
 	}
-	if u, err := s.Ensure(t.Context(), ref+":1", true); err != nil || u.Digest != second {
+	if u, err := s.Ensure(t.Context(), "", ref+":1", true); err != nil || u.Digest != second {
 		t.Errorf("with force: %s, %v, want %s", u.Digest, err, second)
 	}
 	reg.Close()
 	s = newStore(t, Config{Dir: s.conf.Dir})
-	if u, err := s.Ensure(t.Context(), ref+":1", false); err != nil || u.Digest != second {
+	if u, err := s.Ensure(t.Context(), "", ref+":1", false); err != nil || u.Digest != second {
 		t.Errorf("without network: %s, %v", u.Digest, err)
 	}
-	if u, err := s.Ensure(t.Context(), ref+"@"+digest, true); err != nil || u.Digest != digest {
+	if u, err := s.Ensure(t.Context(), "", ref+"@"+digest, true); err != nil || u.Digest != digest {
 		t.Errorf("a digest cannot change, even with force: %s, %v", u.Digest, err)
 	}
-	if _, err := s.Ensure(t.Context(), ref+":1", true); !errors.Is(err, dcos.ErrUnavailable) {
+	if _, err := s.Ensure(t.Context(), "", ref+":1", true); !errors.Is(err, dcos.ErrUnavailable) {
 		t.Errorf("forced without network: %v", err)
 	}
 	whole(t, s, 2)
@@ -277,6 +279,8 @@ func TestBadImagesHaveClearErrorsAndLeaveNothing(t *testing.T) {
 	reg.push("x/empty:1", imageOf(t, runtime.GOARCH, v1.Config{}))
 	reg.push("x/signal:1", imageOf(t, runtime.GOARCH, v1.Config{StopSignal: "SIGNONE"}, layer(t, file{name: "a"})))
 	reg.push("x/large:1", imageOf(t, runtime.GOARCH, v1.Config{}, layer(t, file{name: "a", body: strings.Repeat("0", 3<<20)})))
+	reg.push("x/deep:1", imageOf(t, runtime.GOARCH, v1.Config{}, layer(t, file{name: strings.Repeat("d/", 300) + "f"})))
+	reg.push("x/path:1", imageOf(t, runtime.GOARCH, v1.Config{}, layer(t, file{name: strings.Repeat("d", 5000)})))
 	many := make([]file, 101)
 	for i := range many {
 		many[i] = file{name: fmt.Sprint("f", i)}
@@ -298,16 +302,18 @@ func TestBadImagesHaveClearErrorsAndLeaveNothing(t *testing.T) {
 		{reg.host() + "/x/other:1", "linux/s390x", dcos.ErrInvalid},
 		{reg.host() + "/x/index:1", "no variant for linux/" + runtime.GOARCH, dcos.ErrInvalid},
 		{reg.host() + "/x/empty:1", "0 layers", dcos.ErrInvalid},
+		{reg.host() + "/x/deep:1", "directories deep", dcos.ErrInvalid},
+		{reg.host() + "/x/path:1", "file name of", dcos.ErrInvalid},
 		{reg.host() + "/x/large:1", "larger", dcos.ErrExhausted},
 		{reg.host() + "/x/many:1", "more files", dcos.ErrExhausted},
 	} {
-		_, err := s.Ensure(t.Context(), row.ref, false)
+		_, err := s.Ensure(t.Context(), "", row.ref, false)
 		if !errors.Is(err, row.kind) || !strings.Contains(err.Error(), row.want) {
 			t.Errorf("%.60s: %v, want %v with %q", row.ref, err, row.kind, row.want)
 		}
 	}
 	whole(t, s, 0)
-	if _, err := s.Ensure(t.Context(), reg.host()+"/x/signal:1", false); !errors.Is(err, dcos.ErrInvalid) {
+	if _, err := s.Ensure(t.Context(), "", reg.host()+"/x/signal:1", false); !errors.Is(err, dcos.ErrInvalid) {
 		t.Errorf("unknown stop signal: %v", err)
 	}
 }
@@ -340,7 +346,7 @@ func TestWrongBytesAreNeverUnpackedUnderAGoodName(t *testing.T) {
 		return false
 	}
 	s := newStore(t, Config{})
-	if _, err := s.Ensure(t.Context(), reg.host()+"/a/b:1", false); err == nil || !strings.Contains(err.Error(), "layer 1 of 1") {
+	if _, err := s.Ensure(t.Context(), "", reg.host()+"/a/b:1", false); err == nil || !strings.Contains(err.Error(), "layer 1 of 1") {
 		t.Errorf("a layer with other bytes: %v", err)
 	}
 	whole(t, s, 0)
@@ -353,11 +359,11 @@ func TestWrongBytesAreNeverUnpackedUnderAGoodName(t *testing.T) {
 		}
 		return false
 	}
-	if _, err := s.Ensure(t.Context(), reg.host()+"/a/b@"+digest, false); !errors.Is(err, dcos.ErrInvalid) {
+	if _, err := s.Ensure(t.Context(), "", reg.host()+"/a/b@"+digest, false); !errors.Is(err, dcos.ErrInvalid) {
 		t.Errorf("another manifest than the digest says: %v", err)
 	}
 	manifest = []byte(`{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[],"layers":[],"config":{}}`)
-	if _, err := s.Ensure(t.Context(), reg.host()+"/a/b:1", false); !errors.Is(err, dcos.ErrInvalid) || !strings.Contains(err.Error(), "ambiguous") {
+	if _, err := s.Ensure(t.Context(), "", reg.host()+"/a/b:1", false); !errors.Is(err, dcos.ErrInvalid) || !strings.Contains(err.Error(), "ambiguous") {
 		t.Errorf("an ambiguous manifest: %v", err)
 	}
 	whole(t, s, 0)
@@ -386,7 +392,7 @@ func TestLayerCannotReachOutOfItsDirectory(t *testing.T) {
 		repo := fmt.Sprintf("evil/l%d:1", i)
 		reg.push(repo, imageOf(t, runtime.GOARCH, v1.Config{}, layer(t, files...)))
 		s := newStore(t, Config{})
-		u, err := s.Ensure(t.Context(), reg.host()+"/"+repo, false)
+		u, err := s.Ensure(t.Context(), "", reg.host()+"/"+repo, false)
 		info, serr := os.Stat(canary)
 		text, rerr := os.ReadFile(canary)
 		if serr != nil || rerr != nil || string(text) != "alive" || info.Mode() != 0o600 {
@@ -442,7 +448,7 @@ func TestCallersOfTheSameImageShareOnePull(t *testing.T) {
 		wg.Add(1)
 		go func() {
 			defer wg.Done()
-			if _, err := s.Ensure(t.Context(), reg.host()+"/a/b:1", false); err != nil {
+			if _, err := s.Ensure(t.Context(), "", reg.host()+"/a/b:1", false); err != nil {
 				t.Error(err)
 			}
 		}()
@@ -479,7 +485,7 @@ func TestPullEndsWithItsLastCallerAndLeavesNothing(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
 	go func() {
-		_, err := s.Ensure(ctx, reg.host()+"/a/b:1", false)
+		_, err := s.Ensure(ctx, "", reg.host()+"/a/b:1", false)
 		done <- err
 	}()
 	<-asked
@@ -489,7 +495,7 @@ func TestPullEndsWithItsLastCallerAndLeavesNothing(t *testing.T) {
 	}
 	whole(t, s, 0)
 	reg.before = nil
-	if _, err := s.Ensure(t.Context(), reg.host()+"/a/b:1", false); err != nil {
+	if _, err := s.Ensure(t.Context(), "", reg.host()+"/a/b:1", false); err != nil {
 		t.Errorf("the next caller: %v", err)
 	}
 }
@@ -503,38 +509,12 @@ func TestWhatAKilledPullLeftIsDeletedAtTheNextStart(t *testing.T) {
 	whole(t, s, 0)
 }
 
-func TestPruneDeletesOnlyWhatNobodyKeeps(t *testing.T) {
-	reg := newServer(t)
-	base := layer(t, file{name: "base", body: "b"})
-	one := reg.push("a/one:1", imageOf(t, runtime.GOARCH, v1.Config{}, base, layer(t, file{name: "one"})))
-	reg.push("a/two:1", imageOf(t, runtime.GOARCH, v1.Config{}, base, layer(t, file{name: "two"})))
-	s := newStore(t, Config{})
-	for _, ref := range []string{"/a/one:1", "/a/two:1"} {
-		if _, err := s.Ensure(t.Context(), reg.host()+ref, false); err != nil {
-			t.Fatal(err)
-		}
-	}
-	whole(t, s, 3)
-	if n, err := s.Prune([]string{one}); err != nil || n != 1 {
-		t.Errorf("pruned %d, %v, want 1 layer", n, err)
-	}
-	whole(t, s, 2)
-	before := reg.manifests.Load()
-	if _, err := s.Ensure(t.Context(), reg.host()+"/a/one:1", false); err != nil || reg.manifests.Load() != before {
-		t.Errorf("the kept image was asked for again: %v", err)
-	}
-	if _, err := s.Ensure(t.Context(), reg.host()+"/a/two:1", false); err != nil || reg.manifests.Load() == before {
-		t.Errorf("the pruned image was not pulled again: %v", err)
-	}
-	whole(t, s, 3)
-}
-
 func TestEqualLayersAreMountedOnce(t *testing.T) {
 	reg := newServer(t)
 	twice := layer(t, file{name: "a", body: "x"})
 	reg.push("a/b:1", imageOf(t, runtime.GOARCH, v1.Config{}, twice, layer(t, file{name: "b"}), twice))
 	s := newStore(t, Config{})
-	u, err := s.Ensure(t.Context(), reg.host()+"/a/b:1", false)
+	u, err := s.Ensure(t.Context(), "", reg.host()+"/a/b:1", false)
 	if err != nil || len(u.Lower) != 2 {
 		t.Fatalf("%+v, %v", u, err)
 	}
@@ -548,18 +528,18 @@ func TestMirrorsAreTriedInOrderAndThenTheRegistryItself(t *testing.T) {
 	digest := second.push("library/web:1", simple(t, "second"))
 	other := own.push("team/app:1", simple(t, "own"))
 	s := newStore(t, Config{Mirrors: []string{first.URL, second.URL + "/"}})
-	if u, err := s.Ensure(t.Context(), "web:1", false); err != nil || u.Digest != digest {
+	if u, err := s.Ensure(t.Context(), "", "web:1", false); err != nil || u.Digest != digest {
 		t.Errorf("%s, %v", u.Digest, err)
 	}
 	if first.manifests.Load() == 0 {
 		t.Error("the first mirror was not asked")
 	}
-	if u, err := s.Ensure(t.Context(), own.host()+"/team/app:1", false); err != nil || u.Digest != other {
+	if u, err := s.Ensure(t.Context(), "", own.host()+"/team/app:1", false); err != nil || u.Digest != other {
 		t.Errorf("the image's own registry: %s, %v", u.Digest, err)
 	}
 	// What a mirror keeps of another registry lies below its name.
 	mirrored := first.push(strings.ReplaceAll(own.host(), ":", "_")+"/team/app:2", simple(t, "mirrored"))
-	if u, err := s.Ensure(t.Context(), own.host()+"/team/app:2", false); err != nil || u.Digest != mirrored {
+	if u, err := s.Ensure(t.Context(), "", own.host()+"/team/app:2", false); err != nil || u.Digest != mirrored {
 		t.Errorf("another registry's image in the mirror: %s, %v", u.Digest, err)
 	}
 	for _, bad := range []string{"", "ftp://x", "http://", "a b"} {
@@ -603,7 +583,8 @@ func FuzzUnpackStaysInside(f *testing.F) {
 			t.Fatal(err)
 		}
 		s := &Store{conf: Config{Limits: Limits{Files: 100}}}
-		_, _ = s.unpack(t.Context(), root, bytes.NewReader(stream), "", 1<<20)
+		s.disk = func() (int64, int64, error) { return 0, 1 << 40, nil }
+		_ = s.unpack(t.Context(), root, bytes.NewReader(stream), "", int64(len(stream)), &budget{left: 1 << 20})
 		if left, err := os.ReadDir(dir); err != nil || len(left) != 1 {
 			t.Errorf("outside of the layer: %v, %v", left, err)
 		}

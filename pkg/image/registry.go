@@ -27,7 +27,7 @@ import (
 type client struct {
 	mirrors     []mirror
 	transport   http.RoundTripper
-	credentials func(string) (string, string)
+	credentials func(string) (Login, error)
 }
 
 type mirror struct {
@@ -48,7 +48,7 @@ func newClient(c Config) (client, error) {
 			MaxIdleConnsPerHost:   4,
 		}
 	}
-	g := &guard{inner: inner, plain: slices.Clone(c.Insecure)}
+	g := &guard{inner: inner, plain: slices.Clone(c.Insecure), stall: stallAfter, pause: pauseBetween}
 	cl := client{transport: g, credentials: c.Credentials}
 	for _, text := range c.Mirrors {
 		u, err := url.Parse(text)
@@ -104,18 +104,22 @@ func (c client) own(n name.Reference) name.Reference {
 	return n
 }
 
-func (c client) options(ctx context.Context, registry string) []remote.Option {
+func (c client) options(ctx context.Context, registry string) ([]remote.Option, error) {
 	auth := authn.Anonymous
 	if c.credentials != nil {
-		if user, password := c.credentials(registry); user != "" {
-			auth = authn.FromConfig(authn.AuthConfig{Username: user, Password: password})
+		l, err := c.credentials(registry)
+		if err != nil {
+			return nil, err
+		}
+		if l != (Login{}) {
+			auth = authn.FromConfig(authn.AuthConfig{Username: l.User, Password: l.password, IdentityToken: l.token})
 		}
 	}
 	return []remote.Option{
 		remote.WithContext(ctx), remote.WithTransport(c.transport), remote.WithAuth(auth),
 		remote.WithPlatform(v1.Platform{OS: "linux", Architecture: runtime.GOARCH}),
 		remote.WithRetryBackoff(remote.Backoff{Duration: 200 * time.Millisecond, Factor: 3, Jitter: 0.1, Steps: 3}),
-	}
+	}, nil
 }
 
 // resolve finds an image at the first place that has it.
@@ -148,7 +152,11 @@ func join(failures []error) error {
 }
 
 func (c client) get(ctx context.Context, place name.Reference) (v1.Image, error) {
-	desc, err := remote.Get(place, c.options(ctx, place.Context().RegistryStr())...)
+	options, err := c.options(ctx, place.Context().RegistryStr())
+	if err != nil {
+		return nil, err
+	}
+	desc, err := remote.Get(place, options...)
 	if err != nil {
 		return nil, err
 	}
@@ -217,6 +225,8 @@ func sign(n name.Reference) string {
 type guard struct {
 	inner http.RoundTripper
 	plain []string
+	stall time.Duration             // a body without a byte for so long is given up
+	pause func(n int) time.Duration // before the n-th try to go on
 }
 
 const maxManifest = 8 << 20
@@ -227,8 +237,12 @@ func (g *guard) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, fmt.Errorf("%w: %s would be asked without TLS: give it a certificate, or name it as insecure", dcos.ErrDenied, r.URL.Host)
 	}
 	resp, err := g.inner.RoundTrip(r)
-	if err == nil && strings.Contains(r.URL.Path, "/manifests/") {
+	switch {
+	case err != nil:
+	case strings.Contains(r.URL.Path, "/manifests/"):
 		resp.Body = &bounded{ReadCloser: resp.Body, left: maxManifest}
+	case r.Method == http.MethodGet && resp.StatusCode == http.StatusOK && r.Header.Get("Range") == "":
+		resp.Body = newResumed(g, r, resp)
 	}
 	return resp, err
 }

@@ -4,9 +4,10 @@
 // It promises that what it hands out is complete and is what the digests say:
 // every layer is verified as it is unpacked, and appears under its name only
 // when it is whole and on disk. A pull that was cut short leaves nothing but a
-// temporary directory, which the next New deletes. Images are strangers' bytes:
+// temporary directory, which the next New deletes; a transfer that breaks goes on
+// where it broke. What tasks hold and containers stand on is never deleted. Images are strangers' bytes:
 // sizes, counts and names are bounded, and nothing of an image is ever run
-// here. It must not know what uses an image; Prune is told.
+// here. It must not know what a task is, but for its name as a holder.
 package image
 
 import (
@@ -21,6 +22,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -40,8 +42,16 @@ type Config struct {
 	// Insecure are registries ("host[:port]") that may be asked without TLS.
 	// Those on a loopback address always may.
 	Insecure []string
-	// Credentials gives user and password for a registry; nil or "" is anonymous.
-	Credentials func(registry string) (user, password string)
+	// Credentials gives the login for a registry; nil, or the zero one, is
+	// anonymous. An error ends the pull from there.
+	Credentials func(registry string) (Login, error)
+	// Used names the layers (paths below Dir) that containers stand on now.
+	// Collect asks it; nil is none.
+	Used func() ([]string, error)
+	// High and Low are percents of the disk: once it is fuller than High, images
+	// that nobody uses go, the longest unused first, until it is no fuller than
+	// Low. 0 are the defaults, 85 and 75.
+	High, Low int
 	// Transport is used for all requests; nil is one with time limits.
 	Transport http.RoundTripper
 	// Limits bound one image; zero values are replaced by the defaults.
@@ -55,6 +65,7 @@ type Limits struct {
 	UnpackedBytes   int64 // all layers as they are stored; default 64 GiB
 	Files           int   // in one layer; default 2,000,000
 	FreeBytes       int64 // space to leave free on the disk; default 256 MiB
+	GrowBytes       int64 // a layer larger than this is at most 200 times as large as it was sent; default 256 MiB
 }
 
 func (l Limits) orDefault() Limits {
@@ -66,6 +77,7 @@ func (l Limits) orDefault() Limits {
 	set(&l.CompressedBytes, 16<<30)
 	set(&l.UnpackedBytes, 64<<30)
 	set(&l.FreeBytes, 256<<20)
+	set(&l.GrowBytes, 256<<20)
 	if l.Files == 0 {
 		l.Files = 2_000_000
 	}
@@ -80,11 +92,15 @@ type Store struct {
 	conf   Config
 	client client
 
+	disk func() (used, total int64, err error) // of the images' disk
+
 	mu     sync.Mutex
-	pulls  map[string]*pull // guarded by mu; running pulls by what was asked for
-	pinned map[string]int   // guarded by mu; layers that a running pull counts on
-	spared map[string]bool  // guarded by mu; layers asked for since the running Prune began; nil when none runs
-	prune  sync.Mutex       // held by the running Prune
+	held   map[dcos.TaskID]string // guarded by mu; digests that tasks count on
+	coming map[*progress]bool     // guarded by mu; pulls that bring layers
+	pulls  map[string]*pull       // guarded by mu; running pulls by what was asked for
+	pinned map[string]int         // guarded by mu; layers that a running pull counts on
+	spared map[string]bool        // guarded by mu; layers asked for since the running Prune began; nil when none runs
+	prune  sync.Mutex             // held by the running Prune
 }
 
 // manifest is what is kept of an image, by its digest.
@@ -92,6 +108,7 @@ type manifest struct {
 	Digest string    `json:"digest"`
 	Layers []string  `json:"layers"` // hex of the diff ids, top first
 	Config v1.Config `json:"config"`
+	Bytes  int64     `json:"bytes,omitempty"` // of all layers, unpacked
 }
 
 // tag is what a name was last resolved to.
@@ -111,7 +128,17 @@ func New(c Config) (*Store, error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Store{conf: c, pulls: make(map[string]*pull), pinned: make(map[string]int)}
+	if c.High == 0 && c.Low == 0 {
+		c.High, c.Low = defaultHigh, defaultLow
+	}
+	if c.High < 1 || c.High > 100 || c.Low < 0 || c.Low > c.High {
+		return nil, fmt.Errorf("images: %w: marks of %d and %d percent: want 1 to 100, and the lower one not above the higher", dcos.ErrInvalid, c.High, c.Low)
+	}
+	s := &Store{
+		conf: c, pulls: make(map[string]*pull), pinned: make(map[string]int),
+		held: make(map[dcos.TaskID]string), coming: make(map[*progress]bool),
+	}
+	s.disk = s.statfs
 	if s.client, err = newClient(c); err != nil {
 		return nil, err
 	}
@@ -136,7 +163,9 @@ func (s *Store) layerPath(hex string) string { return s.path("layers", hex) }
 // already needs no network, unless force asks for what the name stands for now.
 // Callers that want the same image share one pull; it ends early when none of
 // them waits any more.
-func (s *Store) Ensure(ctx context.Context, ref string, force bool) (dcos.Unpacked, error) {
+//
+// What a task asked for is not collected until Release.
+func (s *Store) Ensure(ctx context.Context, task dcos.TaskID, ref string, force bool) (dcos.Unpacked, error) {
 	n, err := parse(ref)
 	if err != nil {
 		return dcos.Unpacked{}, err
@@ -144,18 +173,54 @@ func (s *Store) Ensure(ctx context.Context, ref string, force bool) (dcos.Unpack
 	if _, pinned := n.(name.Digest); pinned {
 		force = false // it cannot stand for anything else
 	}
-	if !force {
-		if m, ok := s.cached(n); ok {
-			return s.unpacked(m)
+	for {
+		var m manifest
+		ok := false
+		if !force {
+			m, ok = s.cached(n)
 		}
+		if !ok {
+			m, err = s.share(ctx, fmt.Sprint(n.Name(), force), func(ctx context.Context) (manifest, error) {
+				return s.pull(ctx, n)
+			})
+			if err != nil {
+				return dcos.Unpacked{}, fmt.Errorf("image %s: %w", ref, err)
+			}
+		}
+		s.hold(task, m.Digest)
+		if _, still := s.manifest(m.Digest); still {
+			s.touch(m.Digest)
+			return s.unpacked(m)
+		} // it was collected just before it was held
+		s.Release(task)
+		force = false
 	}
-	m, err := s.share(ctx, fmt.Sprint(n.Name(), force), func(ctx context.Context) (manifest, error) {
-		return s.pull(ctx, n)
-	})
-	if err != nil {
-		return dcos.Unpacked{}, fmt.Errorf("image %s: %w", ref, err)
+}
+
+// hold keeps an image for a task, from now on.
+func (s *Store) hold(task dcos.TaskID, digest string) {
+	if task == "" {
+		return
 	}
-	return s.unpacked(m)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.held[task] = digest
+}
+
+// Release says that a task needs its image no more, but for what Config.Used
+// names. A task that holds none is fine.
+func (s *Store) Release(task dcos.TaskID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.held, task)
+}
+
+// touch notes that an image is used: Collect begins with those of long ago.
+func (s *Store) touch(digest string) {
+	now := time.Now()
+	if err := os.Chtimes(s.manifestPath(digest), now, now); err != nil {
+		s.conf.Log.Warn("the use of an image was not noted", "image", digest, "why", err)
+	}
 }
 
 // parse reads a name as people write it: "redis", "redis:7", "host/a/b@sha256:…".

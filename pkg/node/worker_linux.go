@@ -86,7 +86,15 @@ func (w *worker) openRuntime() error {
 	if w.boxes, err = sandbox.New(filepath.Join(dir, "sandboxes")); err != nil {
 		return fmt.Errorf("open sandboxes: %w", err)
 	}
-	w.images, err = image.New(image.Config{Dir: filepath.Join(dir, "images"), Mirrors: w.c.ImageMirrors, Insecure: w.c.ImageMirrors, Limits: image.Limits{UnpackedBytes: w.c.ImageLimitMB << 20}, Log: w.process.log})
+	c := image.Config{
+		Dir: filepath.Join(dir, "images"), Mirrors: w.c.ImageMirrors, Insecure: w.c.ImageMirrors,
+		Limits: image.Limits{UnpackedBytes: w.c.ImageLimitMB << 20}, High: w.c.ImageHigh, Low: w.c.ImageLow,
+		Used: w.runtime.Layers, Log: w.process.log,
+	}
+	if w.c.ImageLogins != "" {
+		c.Credentials = image.DockerConfig(w.c.ImageLogins)
+	}
+	w.images, err = image.New(c)
 	if err != nil {
 		return fmt.Errorf("open images: %w", err)
 	}
@@ -183,7 +191,7 @@ func (w *worker) parts() ([]part, error) {
 		return nil, err
 	}
 	w.records = nil
-	table, err := api.NewTable(dcosapi.AgentRoutes(dcosapi.AgentConfig{Node: w.node.ID, Logs: w.boxes, Log: w.process.log}))
+	table, err := api.NewTable(dcosapi.AgentRoutes(dcosapi.AgentConfig{Node: w.node.ID, Logs: w.boxes, Images: w.images, Log: w.process.log}))
 	if err != nil {
 		return nil, err
 	}
@@ -197,6 +205,7 @@ func (w *worker) parts() ([]part, error) {
 		{"agent certificate", func(ctx context.Context) error { return w.files.keeper.Run(ctx, w.renew) }},
 		{"masters", w.keepMasters},
 		{"leader by gossip", w.followLeader},
+		{"images", w.images.Run},
 		{"agent", w.run},
 	}, nil
 }

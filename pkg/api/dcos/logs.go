@@ -30,21 +30,27 @@ var _ Logs = (*sandbox.Sandboxes)(nil)
 
 // AgentConfig is what an agent's own API stands on.
 type AgentConfig struct {
-	Node dcos.NodeID
-	Logs Logs
-	Log  *slog.Logger
+	Node   dcos.NodeID
+	Logs   Logs
+	Images Images
+	Log    *slog.Logger
 }
 
 type agentServer struct{ AgentConfig }
 
 // AgentRoutes are the API of an agent, which only masters reach: the logs of
-// its tasks in the manner of dcos-log, version 2 (dcos-api section 2.4).
+// its tasks in the manner of dcos-log, version 2 (dcos-api section 2.4), and
+// its images.
 func AgentRoutes(c AgentConfig) api.Dialect {
 	a := &agentServer{c}
 	return api.Dialect{Name: "agent", WriteError: api.WriteProblem, Routes: []api.Route{{
 		Method: http.MethodGet, Pattern: "/system/v1/agent/{node}/logs/v2/task/{rest...}",
 		Access: api.Permitted, Need: need("/logs", auth.ActionRead), Stream: true,
 		Handler: api.Handle(c.Log, api.WriteProblem, a.taskLog),
+	}, {
+		Method: http.MethodGet, Pattern: "/system/v1/agent/{node}/images",
+		Access: api.Permitted, Need: need("/nodes", auth.ActionRead),
+		Handler: api.Handle(c.Log, api.WriteProblem, a.images),
 	}}}
 }
 
