@@ -32,14 +32,18 @@ var machineFaults = []fault{
 			return false
 		}
 		// Too short for its kernel to give up: its tasks stay its own.
-		away := w.rng.between(time.Second, giveUpLeast-time.Second)
+		away := w.rng.between(2*time.Second, giveUpLeast-time.Second)
 		w.note("agent %s is killed while it is cut off", m.addr())
 		for _, o := range w.masters {
 			w.net.sever(m.host, o.host)
 			w.net.sever(o.host, m.host)
 		}
-		m.endIn(running[w.rng.below(len(running))], w.rng.between(0, away/3), dcos.Exit{Code: w.rng.below(256)})
-		w.after(w.rng.between(away/3, away*2/3), "kill", m.host, func() { m.end(w.rng.between(0, away/3)) })
+		// Several ends, of which some are cleaned up by then and known from
+		// what was not acknowledged alone.
+		for range 1 + w.rng.below(3) {
+			m.endIn(running[w.rng.below(len(running))], w.rng.between(0, away/3), dcos.Exit{Code: w.rng.below(256)})
+		}
+		w.after(w.rng.between(away/2, away*2/3), "kill", m.host, func() { m.end(w.rng.between(0, away/3)) })
 		w.after(away, "heal", m.host, func() {
 			for _, o := range w.masters {
 				w.net.heal(m.host, o.host)
