@@ -182,7 +182,7 @@ func freePorts(n, addresses int) ([]string, error) {
 	}
 	var out []string
 	for range most {
-		port := strconv.Itoa(first + rand.IntN(end-first)) //nolint:gosec // no secret
+		port := strconv.Itoa(first + rand.IntN(end-first))
 		if !slices.Contains(out, port) && nobodyAt(port, addresses) {
 			out = append(out, port)
 		}

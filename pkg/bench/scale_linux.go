@@ -391,13 +391,13 @@ func (g *group) accepted(ctx context.Context, without *masterProc) (at time.Time
 	room := make(chan struct{}, 64)
 	// A write to a master that still passes it on to the old leader is given up
 	// for a new one, later and later: a busy machine needs long for each.
-	from, wait := time.Now(), time.Second
+	from := time.Now()
 	for n := 0; ; n++ {
 		m := g.masters[n%len(g.masters)]
-		if wait = max(time.Second, time.Since(from)/4); m != without {
+		if m != without {
 			select {
 			case room <- struct{}{}:
-				wait := wait
+				wait := max(time.Second, time.Since(from)/4)
 				all.Go(func() {
 					defer func() { <-room }()
 					wctx, stop := context.WithTimeout(ctx, wait)
