@@ -39,7 +39,7 @@ func InFile(err error) bool {
 
 // name adds to each fault who set the keys.
 func (s sources) name(err error) error {
-	if all, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // of errors.Join, nothing wraps it
+	if all, ok := err.(interface{ Unwrap() []error }); ok {
 		var out []error
 		for _, one := range all.Unwrap() {
 			out = append(out, s.name(one))
