@@ -221,7 +221,8 @@ func waitingView(t testing.TB) state.View {
 	s := state.New()
 	data, err := state.EncodeProposal(state.Proposal{Commands: []state.Command{
 		state.InitCluster{Info: dcos.ClusterInfo{ID: cluster, Level: state.Level}},
-		state.PutNode{Node: dcos.Node{ID: "n1", Boot: "b", Total: total}}, state.PutApp{App: def},
+		state.PutNode{Node: dcos.Node{ID: "n1", Boot: "b", Total: total}},
+		state.PutApp{App: def},
 	}})
 	if err != nil {
 		t.Fatal(err)
