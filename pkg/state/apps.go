@@ -83,7 +83,13 @@ func (t *tables) reindexApp(before, after *AppRow) {
 			}
 		}
 	}
-	if before != nil && after != nil && before.App == after.App {
+	switch {
+	case before == nil:
+		t.lastNumber++
+		t.numbers.Set(after.App.ID, t.lastNumber)
+	case after == nil:
+		t.numbers.Delete(before.App.ID)
+	case before.App == after.App:
 		return
 	}
 	if after != nil {

@@ -24,10 +24,11 @@ import (
 func Check(v View) error {
 	c := &checker{
 		t: v.t, held: map[dcos.NodeID]*counted{}, waiting: map[dcos.AppID]int{}, paces: map[paced]int{},
-		newest: make(map[instance]*dcos.Task, v.t.instances.Len()),
+		newest: make(map[instance]*dcos.Task, v.t.tasks.Len()),
 		open:   map[dcos.RoleID]amounts{}, inside: map[dcos.ReservationID]*reservationUse{},
 	}
 	c.apps()
+	c.slots()
 	for k := range v.t.tasks.All() {
 		c.task(k)
 	}
@@ -162,7 +163,8 @@ func (c *checker) task(k *dcos.Task) {
 	}
 	c.current++
 	c.pace(k)
-	if got, ok := c.t.instances.Get(k); !ok || got != k {
+	n, _ := c.t.numbers.Get(k.App)
+	if s, ok := c.t.instances.get(n, k.Ordinal); !ok || c.t.tasks.at(s) != k {
 		c.fail("task %s: not in the index of instances", k.ID)
 	}
 	if _, ok := c.t.definition(row, k.Version); !ok {
@@ -173,9 +175,6 @@ func (c *checker) task(k *dcos.Task) {
 
 func (c *checker) liveTask(k *dcos.Task) {
 	c.live++
-	if got, ok := c.t.byNode.Get(k); !ok || got != k {
-		c.fail("task %s: not in the index of its node", k.ID)
-	}
 	if n, ok := c.t.nodes.Get(string(k.Node)); !ok || n.State == dcos.NodeRemoved || (n.State == dcos.NodeLost) != (k.Unreachable != 0) {
 		c.fail("task %s: live on node %q, which is lost or unknown, or unreachable (since %s) there though it is not", k.ID, k.Node, k.Unreachable)
 	}
@@ -207,8 +206,8 @@ func (c *checker) attempts() {
 	})
 	c.expect(c.t.ended.Len() == c.history, "%d ended tasks in the index, %d in the table", c.t.ended.Len(), c.history)
 	c.expect(c.t.byEnd.Len() == c.history, "%d ended tasks in the index by age, %d in the table", c.t.byEnd.Len(), c.history)
-	c.expect(c.t.instances.Len() == c.current, "%d instances in the index, %d in the table", c.t.instances.Len(), c.current)
-	c.expect(c.t.byNode.Len() == c.live, "%d live tasks in the index, %d in the table", c.t.byNode.Len(), c.live)
+	n := c.t.instances.len()
+	c.expect(n == c.current, "%d instances in the index, %d in the table", n, c.current)
 	c.standings()
 	c.expect(equalCounts(&c.t.waiting, c.waiting), "waiting tasks are %v, counted %v", c.waiting, mapOf(&c.t.waiting))
 }
@@ -227,8 +226,46 @@ func (c *checker) nodes() {
 		}
 		h.set.Ports = resource.NewRanges(h.ranges...)
 		c.expect(inLedger && kept.tasks == h.tasks && kept.set.Equal(h.set), "node %s: tasks hold %s, the ledger says %v", n.ID, h.set, kept)
+		c.expect(inLedger && c.sound(n.ID, kept), "node %s: its live tasks in the index are not those that it has, or out of order", n.ID)
 		c.expect(h.set.Ports.Size() == h.ports, "node %s: a port of %s is held twice", n.ID, h.set.Ports)
 	}
+}
+
+// sound says whether the index of a node holds as many live tasks of it as were
+// counted, each once.
+func (c *checker) sound(id dcos.NodeID, h *holding) bool {
+	last := dcos.TaskID("")
+	for _, s := range h.live {
+		k := c.t.tasks.at(s)
+		if k == nil || !k.Live() || k.Node != id || k.ID <= last {
+			return false
+		}
+		last = k.ID
+	}
+	return len(h.live) == h.tasks
+}
+
+// slots looks at who has which place.
+func (c *checker) slots() {
+	t := &c.t.tasks
+	c.expect(t.ids.Len()+t.free.Len() == int(t.next), "%d tasks and %d free slots of %d", t.ids.Len(), t.free.Len(), t.next)
+	t.ids.Scan(func(id string, s slot) bool {
+		k := t.at(s)
+		c.expect(k != nil && string(k.ID) == id, "task %s: another one has its slot %d", id, s)
+		return true
+	})
+	t.free.Scan(func(s slot, _ struct{}) bool {
+		c.expect(t.at(s) == nil, "slot %d is free and has a row", s)
+		return true
+	})
+	apps := 0
+	c.t.numbers.Scan(func(id dcos.AppID, n uint32) bool {
+		_, ok := c.t.apps.Get(string(id))
+		c.expect(ok && n <= c.t.lastNumber, "number %d is of app %s, which does not exist, or was not given out", n, id)
+		apps++
+		return true
+	})
+	c.expect(apps == c.t.apps.rows.Len(), "%d apps have numbers, there are %d", apps, c.t.apps.rows.Len())
 }
 
 func (c *checker) deployments() {

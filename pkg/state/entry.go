@@ -175,7 +175,7 @@ func (s *Store) apply(index dcos.Index, entry []byte) (Commit, []Result, error) 
 	if len(entry) > 0 { // raft's own entries have no stamp, nor are they the first
 		s.t.time = nextTime(before, stamp)
 	}
-	x := &txn{t: s.t, removed: map[dcos.AppID]bool{}, buf: s.buf}
+	x := &txn{t: s.t, removed: map[dcos.AppID]bool{}, buf: s.buf, seen: &s.seen}
 	results := make([]Result, 0, len(proposals))
 	for _, p := range proposals {
 		results = append(results, x.propose(p))

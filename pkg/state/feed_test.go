@@ -58,7 +58,7 @@ func TestEndedTasksAreForgottenByAgeAFewPerEntry(t *testing.T) {
 	c.must(InitCluster{Info: dcos.ClusterInfo{ID: "c", Level: Level}})
 	const n = maxExpired + 10
 	ended(c, n)
-	kept := func() int { return c.s.View().t.tasks.rows.Len() }
+	kept := func() int { return c.s.View().t.tasks.Len() }
 	for range int(MaxEndedAge/MaxJump) - 1 {
 		c.now = c.now.Add(MaxJump)
 		c.do()
@@ -91,7 +91,7 @@ func TestEndedTasksAreKeptBelowLevelTwo(t *testing.T) {
 		c.now = c.now.Add(MaxJump)
 		c.do()
 	}
-	if n := c.s.View().t.tasks.rows.Len(); n != 3 {
+	if n := c.s.View().t.tasks.Len(); n != 3 {
 		t.Errorf("%d ended tasks are left, want 3", n)
 	}
 }

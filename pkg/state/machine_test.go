@@ -376,7 +376,7 @@ func (m *machine) repeat(t *rapid.T) {
 	if !results[0].Repeated || len(results[0].Items) != len(p.commands) {
 		t.Fatalf("a repeated proposal of %d commands was answered %+v", len(p.commands), results[0])
 	}
-	if m.view().t.tasks.rows.Len() != before.t.tasks.rows.Len() || dumpRows(m.view(), TableAudit) != dumpRows(before, TableAudit) {
+	if m.view().t.tasks.Len() != before.t.tasks.Len() || dumpRows(m.view(), TableAudit) != dumpRows(before, TableAudit) {
 		t.Fatalf("a repeated proposal was applied")
 	}
 }

@@ -3,6 +3,7 @@ package state
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/dcos-go/dcos/pkg/dcos"
 	"github.com/dcos-go/dcos/pkg/resource"
@@ -13,6 +14,7 @@ import (
 type holding struct {
 	set   resource.Set
 	tasks int
+	live  []slot // of these tasks, in the order of their ids
 	age   uint64 // of the tables that made it
 }
 
@@ -23,19 +25,31 @@ func (t *tables) holdingOf(id dcos.NodeID) *holding {
 		return old
 	}
 	h := *old
-	h.age = t.age
+	h.age, h.live = t.age, append(make([]slot, 0, len(old.live)+1+len(old.live)/16), old.live...)
 	t.ledger.Set(id, &h)
 	return &h
 }
 
+// placeOf is where a task belongs among the live ones of a node.
+func (t *tables) placeOf(h *holding, id dcos.TaskID) int {
+	if n := len(h.live); n > 0 && t.tasks.at(h.live[n-1]).ID < id { // as in a snapshot
+		return n
+	}
+	at, _ := slices.BinarySearchFunc(h.live, id, func(s slot, id dcos.TaskID) int {
+		return strings.Compare(string(t.tasks.at(s).ID), string(id))
+	})
+	return at
+}
+
 // hold adds a placed task to its node's ledger.
-func (t *tables) hold(k *dcos.Task) {
+func (t *tables) hold(k *dcos.Task, s slot) {
 	t.use(k, 1)
 	h := t.holdingOf(k.Node)
 	if h == nil {
-		t.ledger.Set(k.Node, &holding{tasks: 1, set: k.Need, age: t.age})
+		t.ledger.Set(k.Node, &holding{tasks: 1, live: []slot{s}, set: k.Need, age: t.age})
 		return
 	}
+	h.live = slices.Insert(h.live, t.placeOf(h, k.ID), s)
 	h.tasks++
 	h.set.CPUs += k.Need.CPUs
 	h.set.Mem += k.Need.Mem
@@ -47,11 +61,14 @@ func (t *tables) hold(k *dcos.Task) {
 }
 
 // release takes a task that ended out of its node's ledger.
-func (t *tables) release(k *dcos.Task) {
+func (t *tables) release(k *dcos.Task, s slot) {
 	t.use(k, -1)
 	h := t.holdingOf(k.Node)
 	if h == nil {
 		return
+	}
+	if i := slices.Index(h.live, s); i >= 0 {
+		h.live = slices.Delete(h.live, i, i+1)
 	}
 	h.tasks--
 	h.set.CPUs -= k.Need.CPUs
@@ -235,7 +252,7 @@ func (x *txn) loseTasks(c LoseTasks) Item {
 		return Item{Err: fmt.Errorf("%w: message of %d bytes, expected at most %d", dcos.ErrInvalid, len(c.Message), dcos.MaxMessage)}
 	}
 	return Item{Each: each(c.Tasks, func(id dcos.TaskID) error {
-		k, ok := x.t.tasks.Get(string(id))
+		k, ok := x.task(id)
 		switch {
 		case !ok:
 			return fmt.Errorf("%w: task %s", dcos.ErrNotFound, id)

@@ -218,7 +218,7 @@ func TestAddTasksIsHarmlessWhenRepeated(t *testing.T) {
 	c.must(DeleteApp{App: "/a", Force: true})
 	c.refuse(dcos.ErrConflict, AddTasks{App: "/a", Version: v, First: 2, Count: 1})
 	c.must(RemoveApp{App: "/a"})
-	if n := c.s.View().t.tasks.rows.Len() + c.s.View().t.versions.Len(); n != 0 {
+	if n := c.s.View().t.tasks.Len() + c.s.View().t.versions.Len(); n != 0 {
 		t.Errorf("%d rows of a removed app are left", n)
 	}
 	c.must(PutApp{App: testApp("/a", 1)})

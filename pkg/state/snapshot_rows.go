@@ -140,9 +140,13 @@ var appKind = rowKind{
 
 var taskKind = rowKind{
 	table: TableTasks,
-	rows:  func(t *tables) int { return t.tasks.rows.Len() },
+	rows:  func(t *tables) int { return t.tasks.Len() },
 	scan: func(t *tables, yield func(string, any) bool) {
-		t.tasks.rows.Scan(func(_ string, k *dcos.Task) bool { return yield("", k) })
+		for k := range t.tasks.All() {
+			if !yield("", k) {
+				return
+			}
+		}
 	},
 	read: func(t *tables, _ string, body []byte) (any, error) {
 		k, err := decodeRow[dcos.Task](body)
@@ -152,13 +156,15 @@ var taskKind = rowKind{
 		if err := t.share(k); err != nil {
 			return nil, err
 		}
-		if err := appendRow(&t.tasks, string(k.ID), k); err != nil {
-			return nil, err
+		n, _ := t.numbers.Get(k.App)
+		if twin, ok := t.instances.get(n, k.Ordinal); ok && !history(k) {
+			return nil, fmt.Errorf("tasks %s and %s are both the newest of one instance", t.tasks.at(twin).ID, k.ID)
 		}
-		if twin, ok := t.instances.Get(k); ok && !history(k) {
-			return nil, fmt.Errorf("tasks %s and %s are both the newest of one instance", twin.ID, k.ID)
+		s, ok := t.tasks.load(t.age, k)
+		if !ok {
+			return nil, fmt.Errorf("key %q is not valid or not in order", string(k.ID))
 		}
-		t.reindex(nil, k)
+		t.reindex(nil, k, s)
 		return k, nil
 	},
 }

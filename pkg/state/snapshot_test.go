@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -164,6 +165,16 @@ func forged(t *testing.T, change func(*tables), rehash bool) error {
 	return err
 }
 
+// forge puts a task into the table and into no index.
+func forge(x *tables, k *dcos.Task) slot {
+	s, ok := x.tasks.slotOf(k.ID)
+	if !ok {
+		return x.tasks.add(x.age, k)
+	}
+	x.tasks.set(x.age, s, k)
+	return s
+}
+
 func TestSnapshotThatContradictsItselfIsRefused(t *testing.T) {
 	t.Parallel()
 	anyTask := func(x *tables) dcos.Task {
@@ -179,13 +190,13 @@ func TestSnapshotThatContradictsItselfIsRefused(t *testing.T) {
 		change     func(*tables)
 	}{
 		{"app without its version", "names version", func(x *tables) { x.versions = newTree(lessVersion) }},
-		{"task without app", "names app", func(x *tables) { k := anyTask(x); k.App = "/zz"; x.tasks.rows.Set(string(k.ID), &k) }},
-		{"task without node", "live on node", func(x *tables) { k := anyTask(x); k.Node = "zz"; x.tasks.rows.Set(string(k.ID), &k) }},
-		{"two tasks of one instance", "both the newest", func(x *tables) { k := anyTask(x); k.ID += "x"; x.tasks.rows.Set(string(k.ID), &k) }},
+		{"task without app", "names app", func(x *tables) { k := anyTask(x); k.App = "/zz"; forge(x, &k) }},
+		{"task without node", "live on node", func(x *tables) { k := anyTask(x); k.Node = "zz"; forge(x, &k) }},
+		{"two tasks of one instance", "both the newest", func(x *tables) { k := anyTask(x); k.ID += "x"; forge(x, &k) }},
 		{"ports out of order", "not sorted", func(x *tables) {
 			k := anyTask(x)
 			k.Need.Ports = resource.Ranges{{First: 9, Last: 9}, {First: 3, Last: 3}}
-			x.tasks.rows.Set(string(k.ID), &k)
+			forge(x, &k)
 		}},
 		{"two deployments of one app", "both hold", func(x *tables) { x.deployments.rows.Set("~", &dcos.Deployment{ID: "~", App: "/a"}) }},
 		{"outcome that names no item", "not valid", func(x *tables) {
@@ -299,9 +310,9 @@ func TestCheckFindsWhatIsPlanted(t *testing.T) {
 		{"port held twice", "held twice", func(x *tables) {
 			k := live(x)
 			k.ID, k.Ordinal = dcos.NewTaskID(k.App, 5, 2, 1), 2
-			x.tasks.rows.Set(string(k.ID), &k)
+			s := forge(x, &k)
 			x.waiting.Delete("/a")
-			x.reindex(nil, &k)
+			x.reindex(nil, &k, s)
 		}},
 		{"use of a role", "roles consume something", func(x *tables) { x.roleUse.Delete("eng") }},
 		{"use of a reservation", "reservation r: is used for", func(x *tables) { x.resUse.Set("r", reservationUse{}) }},
@@ -325,16 +336,23 @@ func TestCheckFindsWhatIsPlanted(t *testing.T) {
 		{"standing of nobody", "there are none", func(x *tables) { x.standing.Set("/z", &standing{Standing: Standing{Leaving: 1}}) }},
 		{"irregular instance of nobody", "irregular instances in the index", func(x *tables) { k := live(x); k.App = "/z"; x.irregular.Set(&k) }},
 		{"unsettled node", "listed as unsettled", func(x *tables) { x.unsettled.Set("n2", struct{}{}) }},
-		{"live without epoch", "with epoch 0", func(x *tables) { k := live(x); k.Epoch = 0; x.tasks.rows.Set(string(k.ID), &k) }},
-		{"epoch in the future", "in the future", func(x *tables) { k := live(x); k.Epoch = 1 << 40; x.tasks.rows.Set(string(k.ID), &k) }},
+		{"live without epoch", "with epoch 0", func(x *tables) { k := live(x); k.Epoch = 0; forge(x, &k) }},
+		{"epoch in the future", "in the future", func(x *tables) { k := live(x); k.Epoch = 1 << 40; forge(x, &k) }},
 		{"lost node", "lost or unknown", func(x *tables) {
 			n, _ := x.nodes.Get("n2")
 			lost := *n
 			lost.State = dcos.NodeLost
 			x.nodes.rows.Set("n2", &lost)
 		}},
-		{"index of node", "index of its node", func(x *tables) { x.byNode = newTree(lessOnNode) }},
-		{"index of instances", "index of instances", func(x *tables) { x.instances = newTree(lessInstance) }},
+		{"index of node", "in the index are not", func(x *tables) {
+			h, _ := x.ledger.Get("n2")
+			x.ledger.Set("n2", &holding{tasks: h.tasks, set: h.set, live: slices.Repeat(h.live[:1], h.tasks+1)})
+		}},
+		{"slot of another task", "has its slot", func(x *tables) { k := live(x); x.tasks.ids.Set(string(k.ID), 0) }},
+		{"slot lost", "free slots of", func(x *tables) { x.tasks.next++ }},
+		{"slot free and in use", "is free and", func(x *tables) { x.tasks.free.Set(0, struct{}{}) }},
+		{"number of an app", "have numbers", func(x *tables) { x.numbers.Delete("/own") }},
+		{"index of instances", "index of instances", func(x *tables) { x.instances = instanceIndex{} }},
 		{"index of ended tasks", "index of ended tasks", func(x *tables) { x.ended = newTree(lessEnded) }},
 		{"app gone", "does not exist", func(x *tables) { x.apps.rows.Delete("/a") }},
 		{"service ports", "service ports in use", func(x *tables) { x.servicePts.Set(12_000, 1) }},

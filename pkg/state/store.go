@@ -12,6 +12,7 @@ type Store struct {
 	t    *tables // written by Apply alone
 	view *tables // copy of t after the last entry; never written
 	buf  []byte  // scratch for hashing
+	seen lookup
 }
 
 // New is the empty state at index 0.

@@ -39,17 +39,13 @@ type tables struct {
 	sum   rowSum
 	// age grows with every copy. What a ledger made since then, nobody else has
 	// seen: it may be changed in place.
-	age uint64
-	// hints are where the trees were changed last: neighbours come together.
-	// Only the writer uses them.
-	hints *hints
-
+	age          uint64
 	cluster      dcos.ClusterInfo
 	masters      table[dcos.Master]
 	nodes        table[dcos.Node]
 	versions     *btree.BTreeG[*dcos.App] // by id, then version
 	apps         table[AppRow]
-	tasks        table[dcos.Task]
+	tasks        taskTable
 	deployments  table[dcos.Deployment]
 	packages     table[dcos.Package]
 	users        table[dcos.User]
@@ -65,10 +61,11 @@ type tables struct {
 
 	// ---- derived ----
 
-	instances  *btree.BTreeG[*dcos.Task] // newest of each wanted instance, by app and ordinal
+	numbers    btree.Map[dcos.AppID, uint32] // of apps, for instances; never used again
+	lastNumber uint32
+	instances  instanceIndex
 	ended      *btree.BTreeG[*dcos.Task] // over and done with, by app, newest first
 	byEnd      *btree.BTreeG[*dcos.Task] // the same, over all apps, oldest first
-	byNode     *btree.BTreeG[*dcos.Task] // live, by node and id
 	waiting    btree.Map[dcos.AppID, int]
 	standing   btree.Map[dcos.AppID, *standing]
 	irregular  *btree.BTreeG[*dcos.Task]        // instances that standing does not count, by app and ordinal
@@ -86,18 +83,12 @@ type tables struct {
 	volumesOf *btree.BTreeG[*dcos.Volume]      // by reservation and id
 }
 
-// hints are for trees whose changes come in their order.
-type hints struct{ instances, byNode btree.PathHint }
-
 func newTables() *tables {
 	return &tables{
-		hints:     &hints{},
 		versions:  newTree(lessVersion),
-		instances: newTree(lessInstance),
 		irregular: newTree(lessInstance),
 		ended:     newTree(lessEnded),
 		byEnd:     newTree(lessEnd),
-		byNode:    newTree(lessOnNode),
 		resByNode: newTree(lessReservation),
 		volumesOf: newTree(lessVolume),
 	}
@@ -134,13 +125,6 @@ func lessEnd(a, b *dcos.Task) bool {
 	return a.ID < b.ID
 }
 
-func lessOnNode(a, b *dcos.Task) bool {
-	if a.Node != b.Node {
-		return a.Node < b.Node
-	}
-	return a.ID < b.ID
-}
-
 func lessReservation(a, b *dcos.Reservation) bool {
 	return cmp.Or(cmp.Compare(a.Node, b.Node), cmp.Compare(a.ID, b.ID)) < 0
 }
@@ -161,7 +145,8 @@ func (t *tables) copy() *tables {
 	c.resByNode, c.volumesOf = t.resByNode.Copy(), t.volumesOf.Copy()
 	c.proposers, c.done, c.parts = t.proposers.copy(), t.done.copy(), t.parts.copy()
 	c.floors = t.floors.copy()
-	c.versions, c.instances, c.ended, c.byNode = t.versions.Copy(), t.instances.Copy(), t.ended.Copy(), t.byNode.Copy()
+	c.versions, c.ended = t.versions.Copy(), t.ended.Copy()
+	c.numbers, c.instances = *t.numbers.Copy(), t.instances.copy()
 	c.byEnd = t.byEnd.Copy()
 	c.standing, c.irregular, c.unsettled = *t.standing.Copy(), t.irregular.Copy(), *t.unsettled.Copy()
 	c.waiting, c.ledger, c.shrunk = *t.waiting.Copy(), *t.ledger.Copy(), *t.shrunk.Copy()
@@ -193,9 +178,9 @@ func (t *tables) appVersions(id dcos.AppID) iter.Seq[*dcos.App] {
 
 func (t *tables) tasksOf(id dcos.AppID) iter.Seq[*dcos.Task] {
 	return func(yield func(*dcos.Task) bool) {
-		t.instances.Ascend(&dcos.Task{App: id}, func(k *dcos.Task) bool {
-			return k.App == id && yield(k)
-		})
+		if n, ok := t.numbers.Get(id); ok {
+			t.instances.of(n, func(s slot) bool { return yield(t.tasks.at(s)) })
+		}
 	}
 }
 
@@ -209,9 +194,15 @@ func (t *tables) endedOf(id dcos.AppID) iter.Seq[*dcos.Task] {
 
 func (t *tables) tasksOn(id dcos.NodeID) iter.Seq[*dcos.Task] {
 	return func(yield func(*dcos.Task) bool) {
-		t.byNode.Ascend(&dcos.Task{Node: id}, func(k *dcos.Task) bool {
-			return k.Node == id && yield(k)
-		})
+		h, ok := t.ledger.Get(id)
+		if !ok {
+			return
+		}
+		for _, s := range h.live {
+			if !yield(t.tasks.at(s)) {
+				return
+			}
+		}
 	}
 }
 

@@ -31,22 +31,54 @@ func history(k *dcos.Task) bool { return k.Final && k.State.Terminal() }
 // ledger by what differs between before and after; before is nil for a new
 // task.
 func (x *txn) putTask(before, after *dcos.Task) {
-	put(x, TableTasks, &x.t.tasks, string(after.ID), after)
-	x.t.reindex(before, after)
-	if before != nil && before.Hold != nil && before.Live() && !after.Live() {
+	if before == nil {
+		s := x.t.tasks.add(x.t.age, after)
+		x.seen.note(&x.t.tasks, hashOf(after.ID), s)
+		x.note(TableTasks, string(after.ID), nil, after)
+		x.t.reindex(nil, after, s)
+		return
+	}
+	s := x.slotOf(before)
+	x.t.tasks.set(x.t.age, s, after)
+	x.note(TableTasks, string(after.ID), before, after)
+	x.t.reindex(before, after, s)
+	if before.Hold != nil && before.Live() && !after.Live() {
 		x.detach(before)
 	}
 }
 
 func (x *txn) removeTask(k *dcos.Task) {
-	remove(x, TableTasks, &x.t.tasks, string(k.ID))
-	x.t.reindex(k, nil)
+	s := x.slotOf(k)
+	x.t.reindex(k, nil, s)
+	x.t.tasks.remove(x.t.age, k.ID, s)
+	x.note(TableTasks, string(k.ID), k, nil)
 }
 
-func (t *tables) reindex(before, after *dcos.Task) {
+// task looks a task up, and remembers where it is: it is mostly written next.
+func (x *txn) task(id dcos.TaskID) (*dcos.Task, bool) {
+	s, ok := x.seen.find(&x.t.tasks, id)
+	if !ok {
+		return nil, false
+	}
+	k := x.t.tasks.at(s)
+	x.found, x.foundAt = k, s
+	return k, true
+}
+
+// slotOf is where a row is that is in the table now.
+func (x *txn) slotOf(k *dcos.Task) slot {
+	if x.found == k && x.t.tasks.at(x.foundAt) == k {
+		return x.foundAt
+	}
+	s, _ := x.t.tasks.slotOf(k.ID)
+	return s
+}
+
+// reindex keeps the indexes of the task in a slot.
+func (t *tables) reindex(before, after *dcos.Task, s slot) {
 	t.count(before, after)
 	if before != nil {
-		t.unindex(before, after)
+		t.unindex(before, after, s)
 	}
 	if after == nil {
 		return
@@ -54,14 +86,12 @@ func (t *tables) reindex(before, after *dcos.Task) {
 	if history(after) {
 		t.ended.Set(after)
 		t.byEnd.Set(after)
-	} else {
-		t.instances.SetHint(after, &t.hints.instances)
+	} else if before == nil || history(before) {
+		n, _ := t.numbers.Get(after.App)
+		t.instances.set(t.age, n, after.Ordinal, s)
 	}
-	if after.Live() {
-		t.byNode.SetHint(after, &t.hints.byNode)
-		if before == nil || !before.Live() {
-			t.hold(after)
-		}
+	if after.Live() && (before == nil || !before.Live()) {
+		t.hold(after, s)
 	}
 	if after.State == dcos.TaskWaiting && (before == nil || before.State != dcos.TaskWaiting) {
 		n, _ := t.waiting.Get(after.App)
@@ -70,17 +100,17 @@ func (t *tables) reindex(before, after *dcos.Task) {
 }
 
 // unindex takes away what holds for before and not for after.
-func (t *tables) unindex(before, after *dcos.Task) {
+func (t *tables) unindex(before, after *dcos.Task, s slot) {
 	switch {
 	case history(before):
 		t.ended.Delete(before)
 		t.byEnd.Delete(before)
 	case after == nil || history(after):
-		t.instances.Delete(before)
+		n, _ := t.numbers.Get(before.App)
+		t.instances.remove(t.age, n, before.Ordinal)
 	}
 	if before.Live() && (after == nil || !after.Live()) {
-		t.byNode.Delete(before)
-		t.release(before)
+		t.release(before, s)
 	}
 	if before.State == dcos.TaskWaiting && (after == nil || after.State != dcos.TaskWaiting) {
 		if n, _ := t.waiting.Get(before.App); n > 1 {
@@ -127,6 +157,7 @@ func (x *txn) addTasks(c AddTasks) error {
 	case c.First+c.Count < c.First:
 		return fmt.Errorf("%w: app %s has used up its instance numbers: create it anew", dcos.ErrExhausted, c.App)
 	}
+	x.changes = slices.Grow(x.changes, int(c.Count))
 	var ids taskIDs
 	for n := range c.Count {
 		ids.fill(row, c.First+n, c.First+c.Count)
@@ -176,7 +207,7 @@ func (x *txn) newTask(row *AppRow, def *dcos.App, name dcos.TaskID, ordinal, att
 }
 
 func (x *txn) retryTask(id dcos.TaskID, at dcos.Version) error {
-	old, ok := x.t.tasks.Get(string(id))
+	old, ok := x.task(id)
 	switch {
 	case !ok:
 		return fmt.Errorf("%w: task %s", dcos.ErrNotFound, id)
@@ -204,7 +235,7 @@ func (x *txn) retryTask(id dcos.TaskID, at dcos.Version) error {
 
 // place checks again everything that the scheduler saw in an older view.
 func (x *txn) place(p Placement) error {
-	old, ok := x.t.tasks.Get(string(p.Task))
+	old, ok := x.task(p.Task)
 	switch {
 	case !ok:
 		return fmt.Errorf("%w: task %s", dcos.ErrNotFound, p.Task)
@@ -293,7 +324,7 @@ func (x *txn) stopTasks(c StopTasks) Item {
 
 // stopTask does nothing, without an error, when what it asks for holds already.
 func (x *txn) stopTask(id dcos.TaskID, final bool, message string) error {
-	old, ok := x.t.tasks.Get(string(id))
+	old, ok := x.task(id)
 	if !ok {
 		return fmt.Errorf("%w: task %s", dcos.ErrNotFound, id)
 	}
@@ -323,7 +354,7 @@ func (x *txn) stopTask(id dcos.TaskID, final bool, message string) error {
 
 // status takes over what a node says of one task.
 func (x *txn) status(from dcos.NodeID, s dcos.Status) error {
-	old, ok := x.t.tasks.Get(string(s.Task))
+	old, ok := x.task(s.Task)
 	switch {
 	case !ok:
 		return fmt.Errorf("%w: task %s", dcos.ErrNotFound, s.Task)

@@ -14,7 +14,7 @@ func (v View) Try(at dcos.Time, cmds ...Command) (View, Result, []Change) {
 	t := v.t.fork()
 	t.index++
 	t.time = max(at, t.time)
-	x := &txn{t: t, removed: map[dcos.AppID]bool{}}
+	x := &txn{t: t, removed: map[dcos.AppID]bool{}, seen: &lookup{}}
 	r := Result{Index: t.index, Time: t.time, Items: make([]Item, 0, len(cmds))}
 	for _, c := range cmds {
 		if err := x.t.admits(c); err != nil {
@@ -30,9 +30,8 @@ func (v View) Try(at dcos.Time, cmds ...Command) (View, Result, []Change) {
 // the heads of all trees are taken over first.
 func (t *tables) fork() *tables {
 	c := *t
-	c.versions, c.instances, c.ended, c.byNode = head(t.versions), head(t.instances), head(t.ended), head(t.byNode)
-	c.byEnd, c.irregular = head(t.byEnd), head(t.irregular)
-	c.resByNode, c.volumesOf, c.hints = head(t.resByNode), head(t.volumesOf), &hints{}
+	c.versions, c.ended, c.byEnd = head(t.versions), head(t.ended), head(t.byEnd)
+	c.resByNode, c.volumesOf, c.irregular = head(t.resByNode), head(t.volumesOf), head(t.irregular)
 	return c.copy()
 }
 

@@ -2,6 +2,7 @@ package state
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/dcos-go/dcos/pkg/dcos"
 )
@@ -21,6 +22,11 @@ type txn struct {
 	// stop is why the process must not go on; nothing of the entry counts.
 	stop error
 	buf  []byte
+
+	// found is the task that was looked up last, foundAt its slot then.
+	found   *dcos.Task
+	foundAt slot
+	seen    *lookup
 }
 
 func (x *txn) note(name Table, key string, before, after any) {
@@ -88,10 +94,12 @@ func (x *txn) do(c Command) Item {
 	case RetryTasks:
 		return Item{Each: each(c.Tasks, func(id dcos.TaskID) error { return x.retryTask(id, c.Version) })}
 	case Place:
+		x.changes = slices.Grow(x.changes, len(c.Items))
 		return Item{Each: each(c.Items, x.place)}
 	case StopTasks:
 		return x.stopTasks(c)
 	case TaskStatuses:
+		x.changes = slices.Grow(x.changes, len(c.Statuses))
 		return Item{Each: each(c.Statuses, func(s dcos.Status) error { return x.status(c.Node, s) })}
 	case LoseTasks:
 		return x.loseTasks(c)
