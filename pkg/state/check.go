@@ -164,7 +164,7 @@ func (c *checker) task(k *dcos.Task) {
 	c.current++
 	c.pace(k)
 	n, _ := c.t.numbers.Get(k.App)
-	if s, ok := c.t.instances.get(n, k.Ordinal); !ok || c.t.tasks.at(s) != k {
+	if s, ok := c.t.instances.Get(n, k.Ordinal); !ok || c.t.tasks.At(s) != k {
 		c.fail("task %s: not in the index of instances", k.ID)
 	}
 	if _, ok := c.t.definition(row, k.Version); !ok {
@@ -206,7 +206,7 @@ func (c *checker) attempts() {
 	})
 	c.expect(c.t.ended.Len() == c.history, "%d ended tasks in the index, %d in the table", c.t.ended.Len(), c.history)
 	c.expect(c.t.byEnd.Len() == c.history, "%d ended tasks in the index by age, %d in the table", c.t.byEnd.Len(), c.history)
-	n := c.t.instances.len()
+	n := c.t.instances.Len()
 	c.expect(n == c.current, "%d instances in the index, %d in the table", n, c.current)
 	c.standings()
 	c.expect(equalCounts(&c.t.waiting, c.waiting), "waiting tasks are %v, counted %v", c.waiting, mapOf(&c.t.waiting))
@@ -236,7 +236,7 @@ func (c *checker) nodes() {
 func (c *checker) sound(id dcos.NodeID, h *holding) bool {
 	last := dcos.TaskID("")
 	for _, s := range h.live {
-		k := c.t.tasks.at(s)
+		k := c.t.tasks.At(s)
 		if k == nil || !k.Live() || k.Node != id || k.ID <= last {
 			return false
 		}
@@ -245,19 +245,11 @@ func (c *checker) sound(id dcos.NodeID, h *holding) bool {
 	return len(h.live) == h.tasks
 }
 
-// slots looks at who has which place.
+// slots looks at what tasks and their instances are found by.
 func (c *checker) slots() {
-	t := &c.t.tasks
-	c.expect(t.ids.Len()+t.free.Len() == int(t.next), "%d tasks and %d free slots of %d", t.ids.Len(), t.free.Len(), t.next)
-	t.ids.Scan(func(id string, s slot) bool {
-		k := t.at(s)
-		c.expect(k != nil && string(k.ID) == id, "task %s: another one has its slot %d", id, s)
-		return true
-	})
-	t.free.Scan(func(s slot, _ struct{}) bool {
-		c.expect(t.at(s) == nil, "slot %d is free and has a row", s)
-		return true
-	})
+	if err := c.t.tasks.Check(); err != nil {
+		c.fail("tasks: %w", err)
+	}
 	apps := 0
 	c.t.numbers.Scan(func(id dcos.AppID, n uint32) bool {
 		_, ok := c.t.apps.Get(string(id))

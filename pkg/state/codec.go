@@ -16,7 +16,7 @@ type commandSpec struct {
 	name   string // in the audit
 	level  uint64 // feature level since which it may be proposed
 	kind   reflect.Type
-	fields fieldLevel // finds fields that came later; nil when there are none
+	fields config.LevelOf // finds fields that came later; nil when there are none
 	decode func([]byte) (Command, error)
 }
 
@@ -89,7 +89,7 @@ func indexRegistry[K comparable](key func(commandSpec) K) map[K]commandSpec {
 
 func specOf[C Command](number uint64, name string) commandSpec {
 	return commandSpec{
-		number: number, name: name, level: 1, kind: reflect.TypeFor[C](), fields: sinceOf(reflect.TypeFor[C]()),
+		number: number, name: name, level: 1, kind: reflect.TypeFor[C](), fields: config.Since(reflect.TypeFor[C]()),
 		decode: func(body []byte) (Command, error) {
 			var c C
 			err := decMode.Unmarshal(body, &c)

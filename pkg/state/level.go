@@ -3,7 +3,6 @@ package state
 import (
 	"fmt"
 	"reflect"
-	"strconv"
 
 	"github.com/dcos-go/dcos/pkg/config"
 	"github.com/dcos-go/dcos/pkg/dcos"
@@ -66,102 +65,4 @@ func neededBy(c Command) (level uint64, what string) {
 		}
 	}
 	return spec.level, spec.name
-}
-
-// fieldLevel looks through a value for fields that are set and carry a level:
-// the highest, and its name.
-type fieldLevel func(reflect.Value) (level uint64, field string)
-
-// sinceOf makes the function for a type; nil when no field in it carries a
-// level, as is so for most.
-func sinceOf(t reflect.Type) fieldLevel { return since(t, map[reflect.Type]bool{}) }
-
-func since(t reflect.Type, within map[reflect.Type]bool) fieldLevel {
-	if within[t] {
-		panic("state: " + t.String() + " holds itself: levels of its fields are not supported")
-	}
-	within[t] = true
-	defer delete(within, t)
-	switch t.Kind() {
-	case reflect.Struct:
-		return sinceStruct(t, within)
-	case reflect.Pointer:
-		elem := since(t.Elem(), within)
-		if elem == nil {
-			return nil
-		}
-		return func(v reflect.Value) (uint64, string) {
-			if v.IsNil() {
-				return 0, ""
-			}
-			return elem(v.Elem())
-		}
-	case reflect.Slice, reflect.Array:
-		elem := since(t.Elem(), within)
-		if elem == nil {
-			return nil
-		}
-		return func(v reflect.Value) (level uint64, field string) {
-			for i := range v.Len() {
-				if l, f := elem(v.Index(i)); l > level {
-					level, field = l, f
-				}
-			}
-			return level, field
-		}
-	case reflect.Map:
-		elem := since(t.Elem(), within)
-		if elem == nil {
-			return nil
-		}
-		return func(v reflect.Value) (level uint64, field string) {
-			for it := v.MapRange(); it.Next(); {
-				if l, f := elem(it.Value()); l > level || l == level && f < field {
-					level, field = l, f
-				}
-			}
-			return level, field
-		}
-	}
-	return nil
-}
-
-func sinceStruct(t reflect.Type, within map[reflect.Type]bool) fieldLevel {
-	type leveled struct {
-		index int
-		level uint64
-		below fieldLevel
-	}
-	var all []leveled
-	for i := range t.NumField() {
-		f := t.Field(i)
-		l := leveled{index: i, below: since(f.Type, within)}
-		if tag, ok := f.Tag.Lookup("since"); ok {
-			n, err := strconv.ParseUint(tag, 10, 8)
-			if err != nil || n > Level {
-				panic(fmt.Sprintf("state: field %s of %s: since %q is no feature level of this build", f.Name, t, tag))
-			}
-			l.level = n
-		}
-		if l.level > 0 || l.below != nil {
-			all = append(all, l)
-		}
-	}
-	if all == nil {
-		return nil
-	}
-	return func(v reflect.Value) (level uint64, field string) {
-		for _, l := range all {
-			f := v.Field(l.index)
-			if l.level > level && !f.IsZero() {
-				level, field = l.level, t.Field(l.index).Name
-			}
-			if l.below != nil {
-				if n, name := l.below(f); n > level {
-					level, field = n, name
-				}
-			}
-		}
-		return level, field
-	}
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/dcos-go/dcos/pkg/config"
 	"github.com/dcos-go/dcos/pkg/dcos"
 )
 
@@ -48,12 +49,12 @@ func TestLevelOfACommandFollowsFromTheFieldsThatAreSet(t *testing.T) {
 		{later{Field: "x"}, 2, "Field"},
 		{later{Inner: []struct{ New int }{{}}, Deep: map[string]*deeper{"a": {New: &no}}}, 2, "New"},
 	} {
-		level, field := sinceOf(reflect.TypeFor[later]())(reflect.ValueOf(tt.c))
+		level, field := config.Since(reflect.TypeFor[later]())(reflect.ValueOf(tt.c))
 		if level != tt.level || field != tt.field {
 			t.Errorf("%+v needs level %d for %q, want %d for %q", tt.c, level, field, tt.level, tt.field)
 		}
 	}
-	if f := sinceOf(reflect.TypeFor[StopTasks]()); f != nil {
+	if f := config.Since(reflect.TypeFor[StopTasks]()); f != nil {
 		t.Error("a command without such fields is looked through for nothing")
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/dcos-go/dcos/pkg/dcos"
+	"github.com/dcos-go/dcos/pkg/pages"
 	"github.com/dcos-go/dcos/pkg/resource"
 )
 
@@ -14,8 +15,8 @@ import (
 type holding struct {
 	set   resource.Set
 	tasks int
-	live  []slot // of these tasks, in the order of their ids
-	age   uint64 // of the tables that made it
+	live  []pages.Slot // of these tasks, in the order of their ids
+	age   uint64       // of the tables that made it
 }
 
 // holdingOf is the holding of a node to be changed, nil when it has none.
@@ -25,28 +26,28 @@ func (t *tables) holdingOf(id dcos.NodeID) *holding {
 		return old
 	}
 	h := *old
-	h.age, h.live = t.age, append(make([]slot, 0, len(old.live)+1+len(old.live)/16), old.live...)
+	h.age, h.live = t.age, append(make([]pages.Slot, 0, len(old.live)+1+len(old.live)/16), old.live...)
 	t.ledger.Set(id, &h)
 	return &h
 }
 
 // placeOf is where a task belongs among the live ones of a node.
 func (t *tables) placeOf(h *holding, id dcos.TaskID) int {
-	if n := len(h.live); n > 0 && t.tasks.at(h.live[n-1]).ID < id { // as in a snapshot
+	if n := len(h.live); n > 0 && t.tasks.At(h.live[n-1]).ID < id { // as in a snapshot
 		return n
 	}
-	at, _ := slices.BinarySearchFunc(h.live, id, func(s slot, id dcos.TaskID) int {
-		return strings.Compare(string(t.tasks.at(s).ID), string(id))
+	at, _ := slices.BinarySearchFunc(h.live, id, func(s pages.Slot, id dcos.TaskID) int {
+		return strings.Compare(string(t.tasks.At(s).ID), string(id))
 	})
 	return at
 }
 
 // hold adds a placed task to its node's ledger.
-func (t *tables) hold(k *dcos.Task, s slot) {
+func (t *tables) hold(k *dcos.Task, s pages.Slot) {
 	t.use(k, 1)
 	h := t.holdingOf(k.Node)
 	if h == nil {
-		t.ledger.Set(k.Node, &holding{tasks: 1, live: []slot{s}, set: k.Need, age: t.age})
+		t.ledger.Set(k.Node, &holding{tasks: 1, live: []pages.Slot{s}, set: k.Need, age: t.age})
 		return
 	}
 	h.live = slices.Insert(h.live, t.placeOf(h, k.ID), s)
@@ -61,7 +62,7 @@ func (t *tables) hold(k *dcos.Task, s slot) {
 }
 
 // release takes a task that ended out of its node's ledger.
-func (t *tables) release(k *dcos.Task, s slot) {
+func (t *tables) release(k *dcos.Task, s pages.Slot) {
 	t.use(k, -1)
 	h := t.holdingOf(k.Node)
 	if h == nil {

@@ -157,10 +157,10 @@ var taskKind = rowKind{
 			return nil, err
 		}
 		n, _ := t.numbers.Get(k.App)
-		if twin, ok := t.instances.get(n, k.Ordinal); ok && !history(k) {
-			return nil, fmt.Errorf("tasks %s and %s are both the newest of one instance", t.tasks.at(twin).ID, k.ID)
+		if twin, ok := t.instances.Get(n, k.Ordinal); ok && !history(k) {
+			return nil, fmt.Errorf("tasks %s and %s are both the newest of one instance", t.tasks.At(twin).ID, k.ID)
 		}
-		s, ok := t.tasks.load(t.age, k)
+		s, ok := t.tasks.Load(t.age, k)
 		if !ok {
 			return nil, fmt.Errorf("key %q is not valid or not in order", string(k.ID))
 		}

@@ -14,6 +14,7 @@ import (
 	"github.com/tidwall/btree"
 
 	"github.com/dcos-go/dcos/pkg/dcos"
+	"github.com/dcos-go/dcos/pkg/pages"
 	"github.com/dcos-go/dcos/pkg/resource"
 )
 
@@ -166,12 +167,12 @@ func forged(t *testing.T, change func(*tables), rehash bool) error {
 }
 
 // forge puts a task into the table and into no index.
-func forge(x *tables, k *dcos.Task) slot {
-	s, ok := x.tasks.slotOf(k.ID)
+func forge(x *tables, k *dcos.Task) pages.Slot {
+	s, ok := x.tasks.Find(string(k.ID))
 	if !ok {
-		return x.tasks.add(x.age, k)
+		return x.tasks.Add(x.age, k)
 	}
-	x.tasks.set(x.age, s, k)
+	x.tasks.Set(x.age, s, k)
 	return s
 }
 
@@ -348,11 +349,14 @@ func TestCheckFindsWhatIsPlanted(t *testing.T) {
 			h, _ := x.ledger.Get("n2")
 			x.ledger.Set("n2", &holding{tasks: h.tasks, set: h.set, live: slices.Repeat(h.live[:1], h.tasks+1)})
 		}},
-		{"slot of another task", "has its slot", func(x *tables) { k := live(x); x.tasks.ids.Set(string(k.ID), 0) }},
-		{"slot lost", "free slots of", func(x *tables) { x.tasks.next++ }},
-		{"slot free and in use", "is free and", func(x *tables) { x.tasks.free.Set(0, struct{}{}) }},
+		{"slot of another task", "has its slot", func(x *tables) {
+			k := live(x)
+			s, _ := x.tasks.Find(string(k.ID))
+			k.ID += "x"
+			x.tasks.Set(x.age, s, &k)
+		}},
 		{"number of an app", "have numbers", func(x *tables) { x.numbers.Delete("/own") }},
-		{"index of instances", "index of instances", func(x *tables) { x.instances = instanceIndex{} }},
+		{"index of instances", "index of instances", func(x *tables) { x.instances = pages.Index{} }},
 		{"index of ended tasks", "index of ended tasks", func(x *tables) { x.ended = newTree(lessEnded) }},
 		{"app gone", "does not exist", func(x *tables) { x.apps.rows.Delete("/a") }},
 		{"service ports", "service ports in use", func(x *tables) { x.servicePts.Set(12_000, 1) }},

@@ -4,6 +4,7 @@ import (
 	"io"
 
 	"github.com/dcos-go/dcos/pkg/dcos"
+	"github.com/dcos-go/dcos/pkg/pages"
 )
 
 // Store is the state machine. Its methods are called by one goroutine; the
@@ -12,7 +13,7 @@ type Store struct {
 	t    *tables // written by Apply alone
 	view *tables // copy of t after the last entry; never written
 	buf  []byte  // scratch for hashing
-	seen lookup
+	seen pages.Lookup[dcos.Task]
 }
 
 // New is the empty state at index 0.

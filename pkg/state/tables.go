@@ -9,6 +9,7 @@ import (
 	"github.com/tidwall/btree"
 
 	"github.com/dcos-go/dcos/pkg/dcos"
+	"github.com/dcos-go/dcos/pkg/pages"
 	"github.com/dcos-go/dcos/pkg/resource"
 )
 
@@ -45,7 +46,7 @@ type tables struct {
 	nodes        table[dcos.Node]
 	versions     *btree.BTreeG[*dcos.App] // by id, then version
 	apps         table[AppRow]
-	tasks        taskTable
+	tasks        pages.Table[dcos.Task]
 	deployments  table[dcos.Deployment]
 	packages     table[dcos.Package]
 	users        table[dcos.User]
@@ -63,7 +64,7 @@ type tables struct {
 
 	numbers    btree.Map[dcos.AppID, uint32] // of apps, for instances; never used again
 	lastNumber uint32
-	instances  instanceIndex
+	instances  pages.Index               // newest task of each wanted one, by app and ordinal
 	ended      *btree.BTreeG[*dcos.Task] // over and done with, by app, newest first
 	byEnd      *btree.BTreeG[*dcos.Task] // the same, over all apps, oldest first
 	waiting    btree.Map[dcos.AppID, int]
@@ -85,6 +86,7 @@ type tables struct {
 
 func newTables() *tables {
 	return &tables{
+		tasks:     pages.New(func(k *dcos.Task) string { return string(k.ID) }),
 		versions:  newTree(lessVersion),
 		irregular: newTree(lessInstance),
 		ended:     newTree(lessEnded),
@@ -137,7 +139,7 @@ func lessVolume(a, b *dcos.Volume) bool {
 func (t *tables) copy() *tables {
 	t.age++
 	c := *t
-	c.masters, c.nodes, c.apps, c.tasks = t.masters.copy(), t.nodes.copy(), t.apps.copy(), t.tasks.copy()
+	c.masters, c.nodes, c.apps, c.tasks = t.masters.copy(), t.nodes.copy(), t.apps.copy(), t.tasks.Copy()
 	c.deployments, c.packages, c.users = t.deployments.copy(), t.packages.copy(), t.users.copy()
 	c.tokens, c.audit = t.tokens.copy(), t.audit.copy()
 	c.roles, c.reservations, c.volumes = t.roles.copy(), t.reservations.copy(), t.volumes.copy()
@@ -146,7 +148,7 @@ func (t *tables) copy() *tables {
 	c.proposers, c.done, c.parts = t.proposers.copy(), t.done.copy(), t.parts.copy()
 	c.floors = t.floors.copy()
 	c.versions, c.ended = t.versions.Copy(), t.ended.Copy()
-	c.numbers, c.instances = *t.numbers.Copy(), t.instances.copy()
+	c.numbers, c.instances = *t.numbers.Copy(), t.instances.Copy()
 	c.byEnd = t.byEnd.Copy()
 	c.standing, c.irregular, c.unsettled = *t.standing.Copy(), t.irregular.Copy(), *t.unsettled.Copy()
 	c.waiting, c.ledger, c.shrunk = *t.waiting.Copy(), *t.ledger.Copy(), *t.shrunk.Copy()
@@ -179,7 +181,7 @@ func (t *tables) appVersions(id dcos.AppID) iter.Seq[*dcos.App] {
 func (t *tables) tasksOf(id dcos.AppID) iter.Seq[*dcos.Task] {
 	return func(yield func(*dcos.Task) bool) {
 		if n, ok := t.numbers.Get(id); ok {
-			t.instances.of(n, func(s slot) bool { return yield(t.tasks.at(s)) })
+			t.instances.Of(n, func(s pages.Slot) bool { return yield(t.tasks.At(s)) })
 		}
 	}
 }
@@ -199,7 +201,7 @@ func (t *tables) tasksOn(id dcos.NodeID) iter.Seq[*dcos.Task] {
 			return
 		}
 		for _, s := range h.live {
-			if !yield(t.tasks.at(s)) {
+			if !yield(t.tasks.At(s)) {
 				return
 			}
 		}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/dcos-go/dcos/pkg/dcos"
+	"github.com/dcos-go/dcos/pkg/pages"
 	"github.com/dcos-go/dcos/pkg/resource"
 )
 
@@ -32,14 +33,14 @@ func history(k *dcos.Task) bool { return k.Final && k.State.Terminal() }
 // task.
 func (x *txn) putTask(before, after *dcos.Task) {
 	if before == nil {
-		s := x.t.tasks.add(x.t.age, after)
-		x.seen.note(&x.t.tasks, hashOf(after.ID), s)
+		s := x.t.tasks.Add(x.t.age, after)
+		x.seen.Note(&x.t.tasks, string(after.ID), s)
 		x.note(TableTasks, string(after.ID), nil, after)
 		x.t.reindex(nil, after, s)
 		return
 	}
 	s := x.slotOf(before)
-	x.t.tasks.set(x.t.age, s, after)
+	x.t.tasks.Set(x.t.age, s, after)
 	x.note(TableTasks, string(after.ID), before, after)
 	x.t.reindex(before, after, s)
 	if before.Hold != nil && before.Live() && !after.Live() {
@@ -50,32 +51,32 @@ func (x *txn) putTask(before, after *dcos.Task) {
 func (x *txn) removeTask(k *dcos.Task) {
 	s := x.slotOf(k)
 	x.t.reindex(k, nil, s)
-	x.t.tasks.remove(x.t.age, k.ID, s)
+	x.t.tasks.Remove(x.t.age, string(k.ID), s)
 	x.note(TableTasks, string(k.ID), k, nil)
 }
 
 // task looks a task up, and remembers where it is: it is mostly written next.
 func (x *txn) task(id dcos.TaskID) (*dcos.Task, bool) {
-	s, ok := x.seen.find(&x.t.tasks, id)
+	s, ok := x.seen.Find(&x.t.tasks, string(id))
 	if !ok {
 		return nil, false
 	}
-	k := x.t.tasks.at(s)
+	k := x.t.tasks.At(s)
 	x.found, x.foundAt = k, s
 	return k, true
 }
 
 // slotOf is where a row is that is in the table now.
-func (x *txn) slotOf(k *dcos.Task) slot {
-	if x.found == k && x.t.tasks.at(x.foundAt) == k {
+func (x *txn) slotOf(k *dcos.Task) pages.Slot {
+	if x.found == k && x.t.tasks.At(x.foundAt) == k {
 		return x.foundAt
 	}
-	s, _ := x.t.tasks.slotOf(k.ID)
+	s, _ := x.t.tasks.Find(string(k.ID))
 	return s
 }
 
 // reindex keeps the indexes of the task in a slot.
-func (t *tables) reindex(before, after *dcos.Task, s slot) {
+func (t *tables) reindex(before, after *dcos.Task, s pages.Slot) {
 	t.count(before, after)
 	if before != nil {
 		t.unindex(before, after, s)
@@ -88,7 +89,7 @@ func (t *tables) reindex(before, after *dcos.Task, s slot) {
 		t.byEnd.Set(after)
 	} else if before == nil || history(before) {
 		n, _ := t.numbers.Get(after.App)
-		t.instances.set(t.age, n, after.Ordinal, s)
+		t.instances.Set(t.age, n, after.Ordinal, s)
 	}
 	if after.Live() && (before == nil || !before.Live()) {
 		t.hold(after, s)
@@ -100,14 +101,14 @@ func (t *tables) reindex(before, after *dcos.Task, s slot) {
 }
 
 // unindex takes away what holds for before and not for after.
-func (t *tables) unindex(before, after *dcos.Task, s slot) {
+func (t *tables) unindex(before, after *dcos.Task, s pages.Slot) {
 	switch {
 	case history(before):
 		t.ended.Delete(before)
 		t.byEnd.Delete(before)
 	case after == nil || history(after):
 		n, _ := t.numbers.Get(before.App)
-		t.instances.remove(t.age, n, before.Ordinal)
+		t.instances.Remove(t.age, n, before.Ordinal)
 	}
 	if before.Live() && (after == nil || !after.Live()) {
 		t.release(before, s)

@@ -4,6 +4,7 @@ import (
 	"github.com/tidwall/btree"
 
 	"github.com/dcos-go/dcos/pkg/dcos"
+	"github.com/dcos-go/dcos/pkg/pages"
 )
 
 // Try is what the commands would do, were they committed next, at a time: the
@@ -14,7 +15,7 @@ func (v View) Try(at dcos.Time, cmds ...Command) (View, Result, []Change) {
 	t := v.t.fork()
 	t.index++
 	t.time = max(at, t.time)
-	x := &txn{t: t, removed: map[dcos.AppID]bool{}, seen: &lookup{}}
+	x := &txn{t: t, removed: map[dcos.AppID]bool{}, seen: &pages.Lookup[dcos.Task]{}}
 	r := Result{Index: t.index, Time: t.time, Items: make([]Item, 0, len(cmds))}
 	for _, c := range cmds {
 		if err := x.t.admits(c); err != nil {

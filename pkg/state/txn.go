@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/dcos-go/dcos/pkg/dcos"
+	"github.com/dcos-go/dcos/pkg/pages"
 )
 
 // txn is the application of one entry. Every write to a row goes through put
@@ -25,8 +26,8 @@ type txn struct {
 
 	// found is the task that was looked up last, foundAt its slot then.
 	found   *dcos.Task
-	foundAt slot
-	seen    *lookup
+	foundAt pages.Slot
+	seen    *pages.Lookup[dcos.Task]
 }
 
 func (x *txn) note(name Table, key string, before, after any) {

@@ -93,7 +93,7 @@ func (v View) AppAt(id dcos.AppID, at dcos.Version) (*dcos.App, bool) { return v
 func (v View) AppVersions(id dcos.AppID) iter.Seq[*dcos.App] { return v.t.appVersions(id) }
 
 // Task is one task, live, waiting or among the ended ones that are kept.
-func (v View) Task(id dcos.TaskID) (*dcos.Task, bool) { return v.t.tasks.Get(id) }
+func (v View) Task(id dcos.TaskID) (*dcos.Task, bool) { return v.t.tasks.Get(string(id)) }
 
 // Tasks are all tasks in the order of their ids.
 func (v View) Tasks() iter.Seq[*dcos.Task] { return v.t.tasks.All() }

@@ -1,26 +1,25 @@
-package state
+package pages
 
 import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 	"unsafe"
 
 	"pgregory.net/rapid"
-
-	"github.com/dcos-go/dcos/pkg/dcos"
 )
 
 func TestPagesAndChunksFillTheirSizeClass(t *testing.T) {
 	t.Parallel()
-	if n := unsafe.Sizeof(page[dcos.Task]{}); n != 256 {
+	if n := unsafe.Sizeof(page[task]{}); n != 256 {
 		t.Errorf("a page has %d bytes", n)
 	}
 	if n := unsafe.Sizeof(chunk{}); n != 128 {
 		t.Errorf("a chunk has %d bytes", n)
 	}
-	if n := unsafe.Sizeof(dcos.Task{}); n > 256 {
+	if n := unsafe.Sizeof(task{}); n > 256 {
 		t.Errorf("a task has %d bytes", n)
 	}
 }
@@ -28,36 +27,42 @@ func TestPagesAndChunksFillTheirSizeClass(t *testing.T) {
 // firstSlot lets few tasks need more than one page of every kind.
 const firstSlot = perRoot - perPage - 5
 
-// tasksAndIndex is a part of the tables, and what it should hold.
+// task is a row.
+type task struct {
+	ID      string
+	Ordinal uint32
+}
+
+// tasksAndIndex is a table with an index, and what it should hold.
 type tasksAndIndex struct {
 	age   uint64
-	tasks taskTable
-	index instanceIndex
-	want  map[dcos.TaskID]*dcos.Task
+	tasks Table[task]
+	index Index
+	want  map[string]*task
 }
 
 // fork gives a copy; both may be written from then on.
 func (p *tasksAndIndex) fork() *tasksAndIndex {
 	p.age++
 	c := *p
-	c.tasks, c.index, c.want = p.tasks.copy(), p.index.copy(), maps.Clone(p.want)
+	c.tasks, c.index, c.want = p.tasks.Copy(), p.index.Copy(), maps.Clone(p.want)
 	return &c
 }
 
-func (p *tasksAndIndex) put(seen *lookup, k *dcos.Task) {
-	s, ok := seen.find(&p.tasks, k.ID)
+func (p *tasksAndIndex) put(seen *Lookup[task], k *task) {
+	s, ok := seen.Find(&p.tasks, k.ID)
 	if ok {
-		p.tasks.set(p.age, s, k)
+		p.tasks.Set(p.age, s, k)
 	} else {
-		s = p.tasks.add(p.age, k)
-		seen.note(&p.tasks, hashOf(k.ID), s)
+		s = p.tasks.Add(p.age, k)
+		seen.Note(&p.tasks, k.ID, s)
 	}
-	p.index.set(p.age, 7, k.Ordinal, s)
+	p.index.Set(p.age, 7, k.Ordinal, s)
 	p.want[k.ID] = k
 }
 
-func (p *tasksAndIndex) check(t *rapid.T, seen *lookup) {
-	var ids []dcos.TaskID
+func (p *tasksAndIndex) check(t *rapid.T, seen *Lookup[task]) {
+	var ids []string
 	for k := range p.tasks.All() {
 		if p.want[k.ID] != k {
 			t.Fatalf("task %s is another row", k.ID)
@@ -69,15 +74,15 @@ func (p *tasksAndIndex) check(t *rapid.T, seen *lookup) {
 	}
 	n := 0
 	for id, k := range p.want {
-		s, ok := seen.find(&p.tasks, id)
-		at, found := p.index.get(7, k.Ordinal)
-		if !ok || !found || at != s || p.tasks.at(s) != k {
+		s, ok := seen.Find(&p.tasks, id)
+		at, found := p.index.Get(7, k.Ordinal)
+		if !ok || !found || at != s || p.tasks.At(s) != k {
 			t.Fatalf("task %s is not found", id)
 		}
 	}
 	last := -1
-	p.index.of(7, func(s slot) bool {
-		k := p.tasks.at(s)
+	p.index.Of(7, func(s Slot) bool {
+		k := p.tasks.At(s)
 		if int(k.Ordinal) <= last {
 			t.Fatalf("instance %d after %d", k.Ordinal, last)
 		}
@@ -85,10 +90,10 @@ func (p *tasksAndIndex) check(t *rapid.T, seen *lookup) {
 		n++
 		return true
 	})
-	if n != len(p.want) || p.index.len() != n || p.tasks.Len() != n || p.tasks.Len()+p.tasks.free.Len() != int(p.tasks.next)-firstSlot {
+	if n != len(p.want) || p.index.Len() != n || p.tasks.Len() != n || p.tasks.Len()+p.tasks.free.Len() != int(p.tasks.next)-firstSlot {
 		t.Fatalf("%d instances of %d tasks", n, len(p.want))
 	}
-	if _, ok := seen.find(&p.tasks, "no such task"); ok {
+	if _, ok := seen.Find(&p.tasks, "no such task"); ok {
 		t.Fatal("a task is found that is not there")
 	}
 }
@@ -98,14 +103,14 @@ func (p *tasksAndIndex) check(t *rapid.T, seen *lookup) {
 func TestCopiesOfTasksStayApart(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
-		all := []*tasksAndIndex{{want: map[dcos.TaskID]*dcos.Task{}}}
-		var seen lookup
+		all := []*tasksAndIndex{{tasks: New(func(k *task) string { return k.ID }), want: map[string]*task{}}}
+		var seen Lookup[task]
 		all[0].tasks.next = firstSlot
-		task := func(i int) *dcos.Task {
-			return &dcos.Task{ID: dcos.TaskID(fmt.Sprintf("task-%d", i)), Ordinal: uint32(i * 7)}
+		row := func(i int) *task {
+			return &task{ID: fmt.Sprintf("task-%d", i), Ordinal: uint32(i * 7)}
 		}
 		for i := range 2 * perPage {
-			all[0].put(&seen, task(i))
+			all[0].put(&seen, row(i))
 		}
 		one := func(t *rapid.T) *tasksAndIndex { return rapid.SampledFrom(all).Draw(t, "copy") }
 		t.Repeat(map[string]func(*rapid.T){
@@ -117,7 +122,7 @@ func TestCopiesOfTasksStayApart(t *testing.T) {
 			"write": func(t *rapid.T) {
 				p := one(t)
 				for range rapid.IntRange(1, 5).Draw(t, "rows") {
-					p.put(&seen, task(rapid.IntRange(0, 3*perPage).Draw(t, "task")))
+					p.put(&seen, row(rapid.IntRange(0, 3*perPage).Draw(t, "task")))
 				}
 			},
 			"remove": func(t *rapid.T) {
@@ -126,9 +131,9 @@ func TestCopiesOfTasksStayApart(t *testing.T) {
 					return
 				}
 				k := p.want[rapid.SampledFrom(slices.Sorted(maps.Keys(p.want))).Draw(t, "task")]
-				s, _ := p.tasks.slotOf(k.ID)
-				p.index.remove(p.age, 7, k.Ordinal)
-				p.tasks.remove(p.age, k.ID, s)
+				s, _ := p.tasks.Find(k.ID)
+				p.index.Remove(p.age, 7, k.Ordinal)
+				p.tasks.Remove(p.age, k.ID, s)
 				delete(p.want, k.ID)
 			},
 			"copy": func(t *rapid.T) {
@@ -143,4 +148,24 @@ func TestCopiesOfTasksStayApart(t *testing.T) {
 			},
 		})
 	})
+}
+
+func TestCheckFindsWhatIsPlanted(t *testing.T) {
+	t.Parallel()
+	for want, plant := range map[string]func(*Table[task]){
+		"has its slot":  func(p *Table[task]) { p.ids.Set("b", 0) },
+		"free slots of": func(p *Table[task]) { p.next++ },
+		"is free and":   func(p *Table[task]) { p.ids.Delete("a"); p.free.Set(0, struct{}{}) },
+	} {
+		p := New(func(k *task) string { return k.ID })
+		p.Add(0, &task{ID: "a"})
+		p.Add(0, &task{ID: "b"})
+		if err := p.Check(); err != nil {
+			t.Fatal(err)
+		}
+		plant(&p)
+		if err := p.Check(); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("error %v, want one about %q", err, want)
+		}
+	}
 }
