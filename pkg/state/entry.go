@@ -44,31 +44,15 @@ func encodeEntry(at dcos.Time, proposals [][]byte) []byte {
 	}
 	b := make([]byte, 0, size)
 	b = append(b, 0xa3, 1)
-	b = appendHead(b, 0, entryFormat)
+	b = dcos.AppendHead(b, 0, entryFormat)
 	b = append(b, 2)
-	b = appendHead(b, 0, uint64(max(at, 0)))
+	b = dcos.AppendHead(b, 0, uint64(max(at, 0)))
 	b = append(b, 3)
-	b = appendHead(b, 4, uint64(len(proposals)))
+	b = dcos.AppendHead(b, 4, uint64(len(proposals)))
 	for _, p := range proposals {
 		b = append(b, p...)
 	}
 	return b
-}
-
-// appendHead writes the head of a CBOR item: its major type and a number.
-func appendHead(b []byte, major byte, n uint64) []byte {
-	major <<= 5
-	switch {
-	case n < 24:
-		return append(b, major|byte(n))
-	case n < 1<<8:
-		return append(b, major|24, byte(n))
-	case n < 1<<16:
-		return append(b, major|25, byte(n>>8), byte(n))
-	case n < 1<<32:
-		return append(b, major|26, byte(n>>24), byte(n>>16), byte(n>>8), byte(n))
-	}
-	return append(b, major|27, byte(n>>56), byte(n>>48), byte(n>>40), byte(n>>32), byte(n>>24), byte(n>>16), byte(n>>8), byte(n))
 }
 
 func encodeProposal(p Proposal) ([]byte, error) {

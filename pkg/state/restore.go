@@ -91,7 +91,7 @@ func restore(from io.Reader) (*Store, error) {
 		return nil, fmt.Errorf("restore: %w", err)
 	}
 	t := newTables()
-	t.index, t.time = header.Index, header.Time
+	t.index, t.time, t.texts = header.Index, header.Time, dcos.Texts{}
 	if err := r.rows(t, header); err != nil {
 		return nil, fmt.Errorf("restore index %d: %w", header.Index, err)
 	}
@@ -99,6 +99,7 @@ func restore(from io.Reader) (*Store, error) {
 		t.markShrunk(n.ID)
 		t.reindexNode(nil, n)
 	}
+	t.texts = nil
 	return newStore(t), nil
 }
 

@@ -24,6 +24,16 @@ func (r *AppRow) wire() *appRowWire {
 	}
 }
 
+// appendRowTo is encodeRow for rows that come one after the other.
+func appendRowTo(b []byte, row any) []byte {
+	if k, ok := row.(*dcos.Task); ok {
+		if b, ok := dcos.AppendTask(b, k); ok {
+			return b
+		}
+	}
+	return append(b, encodeRow(row)...)
+}
+
 // encodeRow writes a row as it stands in snapshots. Rows are plain values that
 // came out of the same codec, so it cannot fail.
 func encodeRow(row any) []byte {

@@ -56,7 +56,7 @@ func (w *snapshotWriter) frame(b []byte) {
 func (w *snapshotWriter) row(table Table, key string, row any) bool {
 	w.buf = append(w.buf[:0], byte(table))
 	w.buf = appendText(w.buf, key)
-	w.buf = append(w.buf, encodeRow(row)...)
+	w.buf = appendRowTo(w.buf, row)
 	w.frame(w.buf)
 	return w.err == nil
 }

@@ -149,9 +149,12 @@ var taskKind = rowKind{
 		}
 	},
 	read: func(t *tables, _ string, body []byte) (any, error) {
-		k, err := decodeRow[dcos.Task](body)
-		if err != nil {
-			return nil, err
+		k, plain := dcos.ReadTask(body, t.texts)
+		if !plain {
+			var err error
+			if k, err = decodeRow[dcos.Task](body); err != nil {
+				return nil, err
+			}
 		}
 		if err := t.share(k); err != nil {
 			return nil, err

@@ -40,7 +40,9 @@ type tables struct {
 	sum   rowSum
 	// age grows with every copy. What a ledger made since then, nobody else has
 	// seen: it may be changed in place.
-	age          uint64
+	age   uint64
+	texts dcos.Texts // while a snapshot is read
+
 	cluster      dcos.ClusterInfo
 	masters      table[dcos.Master]
 	nodes        table[dcos.Node]
