@@ -87,8 +87,8 @@ func TestEntriesWrittenByHandAreWhatTheCodecWrites(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		n := rapid.Uint64Range(0, 1<<rapid.IntRange(0, 63).Draw(t, "bits")).Draw(t, "n")
 		want, err := encMode.Marshal(n)
-		if err != nil || !bytes.Equal(appendHead(nil, 0, n), want) {
-			t.Fatalf("%d is written % x, want % x, %v", n, appendHead(nil, 0, n), want, err)
+		if err != nil || !bytes.Equal(dcos.AppendHead(nil, 0, n), want) {
+			t.Fatalf("%d is written % x, want % x, %v", n, dcos.AppendHead(nil, 0, n), want, err)
 		}
 	})
 	p := encode(t, Proposal{Principal: "ann"})
