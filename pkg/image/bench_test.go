@@ -42,10 +42,7 @@ func BenchmarkPull(b *testing.B) {
 			}
 			b.ReportMetric(float64(sent)/1e6, "MB-sent")
 			for b.Loop() {
-				dir, err := os.MkdirTemp(b.TempDir(), "store-")
-				if err != nil {
-					b.Fatal(err)
-				}
+				dir := b.TempDir()
 				s, err := New(Config{Dir: dir})
 				if err != nil {
 					b.Fatal(err)
