@@ -177,6 +177,8 @@ func (c *Core) Step(now time.Time, ev Event) []Effect {
 		c.onImage(now, ev)
 	case SandboxReady:
 		c.onSandbox(now, ev)
+	case Fetched:
+		c.onFetched(now, ev)
 	case Started:
 		c.onStarted(now, ev)
 	case Adopted:

@@ -42,6 +42,11 @@ type (
 		Dir  string
 		Err  error
 	}
+	// Fetched answers FetchArtifacts.
+	Fetched struct {
+		Task dcos.TaskID
+		Err  error
+	}
 	// Started answers StartProcess.
 	Started struct {
 		Task dcos.TaskID
@@ -121,6 +126,13 @@ type (
 		Task dcos.TaskID
 		User string
 	}
+	// FetchArtifacts brings files into the task's directory. They replace what is
+	// there by their names.
+	FetchArtifacts struct {
+		Task dcos.TaskID
+		Dir  string
+		All  []dcos.Artifact
+	}
 	// StartProcess starts a task.
 	StartProcess struct{ Spec dcos.Spec }
 	// Adopt finds out what became of a task of an earlier life of the agent,
@@ -189,6 +201,7 @@ func (Got) isEvent()            {}
 func (Checkpointed) isEvent()   {}
 func (ImageReady) isEvent()     {}
 func (SandboxReady) isEvent()   {}
+func (Fetched) isEvent()        {}
 func (Started) isEvent()        {}
 func (Adopted) isEvent()        {}
 func (Exited) isEvent()         {}
@@ -205,6 +218,7 @@ func (WriteCheckpoint) isEffect() {}
 func (Compact) isEffect()         {}
 func (PullImage) isEffect()       {}
 func (CreateSandbox) isEffect()   {}
+func (FetchArtifacts) isEffect()  {}
 func (StartProcess) isEffect()    {}
 func (Adopt) isEffect()           {}
 func (Signal) isEffect()          {}

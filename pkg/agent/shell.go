@@ -50,6 +50,11 @@ type Images interface {
 	Release(task dcos.TaskID)
 }
 
+// Fetcher brings files into sandboxes, as their owners.
+type Fetcher interface {
+	Fetch(ctx context.Context, dir string, all []dcos.Artifact) error
+}
+
 // Sandboxes are the tasks' directories.
 type Sandboxes interface {
 	// Create makes a task's directory, owned by the user; an existing one is kept.
@@ -73,6 +78,7 @@ type Parts struct {
 	Runtime   Runtime
 	Images    Images // nil: this node runs no images
 	Sandboxes Sandboxes
+	Fetcher   Fetcher // nil: this node fetches nothing
 	Journal   Journal // opened; its records are given to New
 	// Dial connects to the session port of the master at addr, or of any
 	// master when addr is empty, and tries another one each time.

@@ -12,11 +12,13 @@ import (
 
 // How many of each kind of work run at once, and for how long each may.
 const (
-	pullsMax  = 4
-	startsMax = 8
-	othersMax = 32
+	pullsMax   = 4
+	fetchesMax = 8
+	startsMax  = 8
+	othersMax  = 32
 
 	pullTimeout    = 20 * time.Minute
+	fetchTimeout   = 20 * time.Minute
 	startTimeout   = 2 * time.Minute
 	adoptTimeout   = time.Minute
 	cleanTimeout   = 2 * time.Minute
@@ -26,7 +28,7 @@ const (
 // pool carries out the work of tasks: for each task one piece after the other,
 // in order; of each class so many at once.
 type pool struct {
-	pulls, starts, others chan struct{} // one per piece of work under way
+	pulls, fetches, starts, others chan struct{} // one per piece of work under way
 
 	mu    sync.Mutex
 	lanes map[dcos.TaskID]*lane // guarded by mu; removed when empty
@@ -48,7 +50,7 @@ type job struct {
 
 func newPool() *pool {
 	return &pool{
-		pulls: make(chan struct{}, pullsMax), starts: make(chan struct{}, startsMax), others: make(chan struct{}, othersMax),
+		pulls: make(chan struct{}, pullsMax), fetches: make(chan struct{}, fetchesMax), starts: make(chan struct{}, startsMax), others: make(chan struct{}, othersMax),
 		lanes: make(map[dcos.TaskID]*lane),
 	}
 }
@@ -116,6 +118,8 @@ func (a *Agent) taskEffect(ctx context.Context, e Effect) {
 			dir, err := a.p.Sandboxes.Create(e.Task, e.User)
 			a.put(SandboxReady{Task: e.Task, Dir: dir, Err: err})
 		})
+	case FetchArtifacts:
+		add(e.Task, p.fetches, fetchTimeout, func(ctx context.Context) { a.fetch(ctx, e) })
 	case StartProcess:
 		add(e.Spec.Task, p.starts, startTimeout, func(jctx context.Context) { a.start(ctx, jctx, e.Spec) })
 	case Adopt:
@@ -180,6 +184,17 @@ func (a *Agent) pull(ctx context.Context, e PullImage) {
 		a.p.Log.Info("image is ready", "task", e.Task, "image", e.Ref, "digest", img.Digest)
 	}
 	a.put(ImageReady{Task: e.Task, Image: img, Err: err})
+}
+
+func (a *Agent) fetch(ctx context.Context, e FetchArtifacts) {
+	err := fmt.Errorf("%w: this node fetches nothing", dcos.ErrInvalid)
+	if a.p.Fetcher != nil {
+		begin := time.Now()
+		if err = a.p.Fetcher.Fetch(ctx, e.Dir, e.All); err == nil {
+			a.p.Log.Info("artifacts are in the sandbox", "task", e.Task, "artifacts", len(e.All), "took", time.Since(begin))
+		}
+	}
+	a.put(Fetched{Task: e.Task, Err: err})
 }
 
 // start starts a task and, once that is told, watches it.

@@ -16,6 +16,8 @@ type task struct {
 	recorded bool
 	step     step
 	image    *dcos.Unpacked
+	fetched  bool   // what it asks for is in its sandbox
+	dir      string // of its sandbox, while it is fetched
 	// freed says that nothing of it runs any more, as far as can be known: the
 	// next task of its instance may start.
 	freed  bool
@@ -30,6 +32,7 @@ const (
 	stepNone    step = iota
 	stepImage        // PullImage
 	stepSandbox      // CreateSandbox
+	stepFetch        // FetchArtifacts
 	stepStart        // StartProcess
 	stepAdopt        // Adopt
 	stepScrub        // Cleanup of what a lost start may have left, before starting
@@ -202,8 +205,34 @@ func (c *Core) onSandbox(now time.Time, ev SandboxReady) {
 		c.failStart(now, t, dcos.ReasonLaunch, ev.Err)
 		return
 	}
+	if l := t.rec.Launch; len(l.Fetch) > 0 && !t.fetched {
+		t.step, t.dir = stepFetch, ev.Dir
+		c.hold(FetchArtifacts{Task: t.id(), Dir: ev.Dir, All: l.Fetch})
+		return
+	}
+	c.startIn(now, t, ev.Dir)
+}
+
+// onFetched goes on to the start. What could not be fetched is a failure, never
+// an error: the same may work another time, as under Mesos.
+func (c *Core) onFetched(now time.Time, ev Fetched) {
+	t := c.at(ev.Task, stepFetch)
+	if t == nil {
+		return
+	}
+	t.step = stepNone
+	if ev.Err != nil {
+		c.end(now, t, dcos.TaskFailed, dcos.ReasonFetch, ev.Err.Error(), nil)
+		return
+	}
+	t.fetched = true
+	c.startIn(now, t, t.dir)
+}
+
+// startIn starts a task whose sandbox is ready.
+func (c *Core) startIn(now time.Time, t *task, dir string) {
 	spec, err := MakeSpec(t.rec.Launch, t.image, Facts{
-		Isolation: c.cfg.Node.Isolation, Sandbox: ev.Dir, Binary: c.cfg.Binary, LogBytes: c.cfg.LogBytes, Pids: c.cfg.Pids,
+		Isolation: c.cfg.Node.Isolation, Sandbox: dir, Binary: c.cfg.Binary, LogBytes: c.cfg.LogBytes, Pids: c.cfg.Pids,
 	})
 	if err != nil {
 		c.failStart(now, t, dcos.ReasonInvalid, err)
@@ -353,7 +382,7 @@ func (c *Core) stop(now time.Time, t *task, why string) {
 		return
 	}
 	switch t.step {
-	case stepNone, stepImage, stepSandbox:
+	case stepNone, stepImage, stepSandbox, stepFetch:
 		c.end(now, t, dcos.TaskKilled, dcos.ReasonKilled, why, nil)
 	default: // the answer under way decides whether there is a process
 		c.putTask(t)

@@ -69,12 +69,14 @@ var handlers = map[string]handler{
 	"unreachableStrategy":        (*draft).unreachable,
 	"fence":                      (*draft).fence,
 	"killSelection":              (*draft).killSelection,
+	"fetch":                      (*draft).fetch,
+	"uris":                       (*draft).uris,
 }
 
 // later are the known fields that have no effect yet; each may be given with
 // the value that means nothing, since clients send back what they have read.
 var later = map[string]func(v any) bool{
-	"fetch": isEmpty, "uris": isEmpty, "storeUrls": isEmpty, "secrets": isEmpty,
+	"storeUrls": isEmpty, "secrets": isEmpty,
 	"healthChecks": isEmpty, "readinessChecks": isEmpty, "dependencies": isEmpty,
 	"check": never, "ipAddress": never, "residency": never, "executorResources": never,
 	"resourceLimits": isEmpty, "tty": isFalse,

@@ -197,8 +197,6 @@ func TestParseNamesWhatIsNotSupportedYetAndTakesItsNeutralValue(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct{ field, refused, neutral string }{
 		{"gpus", "1", "0"},
-		{"fetch", `[{"uri":"http://x/y"}]`, "[]"},
-		{"uris", `["http://x/y"]`, "[]"},
 		{"secrets", `{"s":{"source":"x"}}`, "{}"},
 		{"healthChecks", `[{"protocol":"TCP"}]`, "[]"},
 		{"readinessChecks", `[{}]`, "[]"},

@@ -39,6 +39,7 @@ func Render(a *dcos.App) client.App {
 	if out.Labels == nil {
 		out.Labels = map[string]string{}
 	}
+	out.Fetch = renderFetch(a.Fetch)
 	for _, c := range a.Constraints {
 		one := []string{c.Field, string(c.Operator)}
 		if c.Value != "" {

@@ -35,6 +35,7 @@ type (
 		UnreachableStrategy json.RawMessage `json:"unreachableStrategy"`
 		// Fence is "lease" for instances that never run twice at once; not Marathon's.
 		Fence         string       `json:"fence,omitempty"`
+		Fetch         []Artifact   `json:"fetch,omitempty"`
 		KillSelection string       `json:"killSelection"`
 		Version       string       `json:"version,omitempty"`
 		VersionInfo   *VersionInfo `json:"versionInfo,omitempty"`
@@ -51,6 +52,16 @@ type (
 		TasksRunning   int `json:"tasksRunning"`
 		TasksHealthy   int `json:"tasksHealthy"`
 		TasksUnhealthy int `json:"tasksUnhealthy"`
+	}
+	// Artifact is a file that is brought into each sandbox before the task
+	// starts. The checksum, sha256:HEX, is not Marathon's.
+	Artifact struct {
+		URI        string `json:"uri"`
+		Extract    bool   `json:"extract"`
+		Executable bool   `json:"executable"`
+		Cache      bool   `json:"cache"`
+		DestPath   string `json:"destPath,omitempty"`
+		Checksum   string `json:"checksum,omitempty"`
 	}
 	// AppContainer asks for an image or the plain host file system.
 	AppContainer struct {

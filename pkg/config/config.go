@@ -59,6 +59,9 @@ type Config struct {
 	ImageLogins  string   `json:"image_credentials" roles:"agent,dev" doc:"File of logins for private registries, in the form of docker's config.json (auths), mode 0600. It is read again for every pull. Programs that give credentials are not run."`
 	ImageHigh    int      `json:"image_gc_high" default:"85" roles:"agent,dev" doc:"Percent of the disk from which images that no task uses are deleted, the longest unused first."`
 	ImageLow     int      `json:"image_gc_low" default:"75" roles:"agent,dev" doc:"Percent of the disk at which that ends."`
+	FetchAllow   []string `json:"fetch_allow" roles:"agent,dev" doc:"Directories below which tasks may fetch files of their node (file://), as the task's user. None by default."`
+	FetchCacheMB int64    `json:"fetch_cache_mb" default:"2048" roles:"agent,dev" doc:"Most MiB kept of what was fetched with cache set, the longest unused go first."`
+	FetchLimitMB int64    `json:"fetch_limit_mb" default:"10240" roles:"agent,dev" doc:"Most MiB that one task may fetch, as sent and again as unpacked."`
 	LogBytes     int64    `json:"task_log_bytes" default:"16777216" roles:"agent,dev" doc:"Bytes kept of each of a task's stdout and stderr; older ones are dropped."`
 	SandboxKeep  int      `json:"sandbox_keep" default:"10" roles:"agent,dev" doc:"Sandboxes of ended tasks that are kept per app."`
 	TaskPids     int64    `json:"task_pids" default:"4096" roles:"agent,dev" doc:"Most processes and threads of one task."`
@@ -156,6 +159,15 @@ func (c *Config) Check(role string) error {
 	positive("task_log_bytes", c.LogBytes)
 	positive("task_pids", c.TaskPids)
 	positive("image_limit_mb", c.ImageLimitMB)
+	positive("fetch_limit_mb", c.FetchLimitMB)
+	if c.FetchCacheMB < 0 {
+		fault("fetch_cache_mb", "got %d, expected 0 or more", c.FetchCacheMB)
+	}
+	for _, dir := range c.FetchAllow {
+		if !strings.HasPrefix(dir, "/") {
+			fault("fetch_allow", "got %q, expected absolute paths", dir)
+		}
+	}
 	if c.ImageHigh < 1 || c.ImageHigh > 100 || c.ImageLow < 0 || c.ImageLow > c.ImageHigh {
 		fault("image_gc_high, image_gc_low", "got %d and %d, expected percents, the low one not above the high one", c.ImageHigh, c.ImageLow)
 	}

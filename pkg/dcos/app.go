@@ -37,6 +37,8 @@ type App struct {
 	Fence            Fence   `cbor:"22,keyasint,omitempty" since:"2"`
 	// Role is whose share the app runs on; "" is DefaultRole.
 	Role RoleID `cbor:"23,keyasint,omitempty" since:"2"`
+	// Fetch is brought into each sandbox before the task starts.
+	Fetch []Artifact `cbor:"50,keyasint,omitempty" since:"2"`
 }
 
 // Fence says what keeps two copies of an instance from running at once.

@@ -28,6 +28,8 @@ type Launch struct {
 	KillGraceMillis int64 `cbor:"13,keyasint"`
 	// Fenced: it may run only while the node holds a lease (FenceLease).
 	Fenced bool `cbor:"14,keyasint,omitempty"`
+	// Fetch is brought into the sandbox first, in this order.
+	Fetch []Artifact `cbor:"50,keyasint,omitempty"`
 }
 
 // DefaultKillGraceMillis is used where the app says nothing; Mesos' default.
@@ -41,7 +43,7 @@ func NewLaunch(a *App, t *Task, n *Node) Launch {
 	l := Launch{
 		Task: t.ID, App: t.App, Epoch: t.Epoch, Instance: InstanceOf(t.ID),
 		Cmd: a.Cmd, Args: a.Args, User: a.User,
-		Need: t.Need, Ports: t.Ports, KillGraceMillis: DefaultKillGraceMillis, Fenced: a.Fence == FenceLease,
+		Need: t.Need, Ports: t.Ports, KillGraceMillis: DefaultKillGraceMillis, Fenced: a.Fence == FenceLease, Fetch: a.Fetch,
 	}
 	if a.Container != nil {
 		l.Image, l.ForcePull = a.Container.Image, a.Container.ForcePull

@@ -62,6 +62,7 @@ type Reason string
 const (
 	ReasonCommand        Reason = "COMMAND_EXECUTOR_FAILED" // the process ended by itself
 	ReasonLaunch         Reason = "CONTAINER_LAUNCH_FAILED"
+	ReasonFetch          Reason = "CONTAINER_LAUNCH_FAILED" // Mesos has no other word for it
 	ReasonImage          Reason = "CONTAINER_PREPARATION_FAILED"
 	ReasonMemory         Reason = "CONTAINER_LIMITATION_MEMORY"
 	ReasonDisk           Reason = "CONTAINER_LIMITATION_DISK"

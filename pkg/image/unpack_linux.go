@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -422,14 +423,33 @@ func (s *Store) unpacked(m manifest) (dcos.Unpacked, error) {
 		u.Lower = append(u.Lower, s.layerPath(hex))
 	}
 	if sig := m.Config.StopSignal; sig != "" {
-		var n int
-		if _, err := fmt.Sscanf(sig, "%d", &n); err != nil {
-			n = int(unix.SignalNum("SIG" + strings.TrimPrefix(strings.ToUpper(sig), "SIG")))
-		}
-		if n <= 0 || n > 64 {
+		if u.StopSignal = signal(sig); u.StopSignal <= 0 || u.StopSignal > signalMax {
 			return u, fmt.Errorf("image %s: %w: stop signal %q", m.Digest, dcos.ErrInvalid, sig)
 		}
-		u.StopSignal = n
 	}
 	return u, nil
+}
+
+// The signals without a name of their own.
+const signalMin, signalMax = 34, 64
+
+// signal reads a signal as docker does: 9, KILL, SIGKILL, SIGRTMIN+3. 0 is none.
+func signal(text string) int {
+	if n, err := strconv.Atoi(text); err == nil {
+		return n
+	}
+	word := strings.TrimPrefix(strings.ToUpper(text), "SIG")
+	for _, edge := range []struct {
+		name string
+		at   int
+	}{{"RTMIN", signalMin}, {"RTMAX", signalMax}} {
+		if rest, ok := strings.CutPrefix(word, edge.name); ok {
+			n, err := strconv.Atoi(rest)
+			if n += edge.at; rest == "" || err == nil && n >= signalMin && n <= signalMax {
+				return n
+			}
+			return 0
+		}
+	}
+	return int(unix.SignalNum("SIG" + word))
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -19,6 +20,7 @@ import (
 	"github.com/dcos-go/dcos/pkg/config"
 	"github.com/dcos-go/dcos/pkg/container"
 	"github.com/dcos-go/dcos/pkg/dcos"
+	"github.com/dcos-go/dcos/pkg/fetch"
 	"github.com/dcos-go/dcos/pkg/image"
 	"github.com/dcos-go/dcos/pkg/journal"
 	"github.com/dcos-go/dcos/pkg/link"
@@ -36,6 +38,7 @@ type worker struct {
 	runtime  *container.Runtime
 	boxes    *sandbox.Sandboxes
 	images   *image.Store
+	fetcher  *fetch.Fetcher
 	log      *journal.Journal
 	records  [][]byte
 	agent    *agent.Agent
@@ -98,7 +101,44 @@ func (w *worker) openRuntime() error {
 	if err != nil {
 		return fmt.Errorf("open images: %w", err)
 	}
+	w.fetcher, err = fetch.New(fetch.Config{
+		Dir: filepath.Join(dir, "fetched"), CacheBytes: w.c.FetchCacheMB << 20, Allow: w.c.FetchAllow, Refuse: w.ownPorts,
+		Limits: fetch.Limits{Bytes: w.c.FetchLimitMB << 20}, Log: w.process.log,
+	})
+	if err != nil {
+		return fmt.Errorf("open the cache of fetched files: %w", err)
+	}
 	return nil
+}
+
+// ownPorts are the ports that no fetch of a task reaches: of this machine, and
+// of the masters that are known.
+func (w *worker) ownPorts() []netip.AddrPort {
+	var all []netip.AddrPort
+	add := func(host string, ports ...int) {
+		ip, err := netip.ParseAddr(host)
+		if err != nil {
+			return
+		}
+		for _, p := range ports {
+			if p > 0 && p < 1<<16 {
+				all = append(all, netip.AddrPortFrom(ip, uint16(p)))
+			}
+		}
+	}
+	ports := []int{w.c.PeerPort, w.c.AgentPort, w.c.GossipPort}
+	if w.master != nil {
+		ports = append(ports, w.c.APIPort)
+	}
+	add("127.0.0.1", ports...)
+	add(w.advertise, ports...)
+	for _, addr := range w.knownMasters() {
+		if to, err := netip.ParseAddrPort(addr); err == nil {
+			all = append(all, to)
+			add(to.Addr().String(), w.c.APIPort, w.c.GossipPort)
+		}
+	}
+	return all
 }
 
 func openContainers(dataDir string, id dcos.NodeID, p *process) (*container.Runtime, error) {
@@ -184,7 +224,7 @@ func (w *worker) parts() ([]part, error) {
 		Node: w.node, Cluster: w.files.cluster, Seed: binary64, Binary: self,
 		LogBytes: w.c.LogBytes, Pids: w.c.TaskPids, KeepPerApp: w.c.SandboxKeep,
 	}, agent.Parts{
-		Runtime: runtimeOf{w.runtime}, Images: w.images, Sandboxes: w.boxes, Journal: w.log,
+		Runtime: runtimeOf{w.runtime}, Images: w.images, Sandboxes: w.boxes, Fetcher: w.fetcher, Journal: w.log,
 		Dial: w.dial, Probe: link.Probe, Usage: w.usage.read(w.c.DataDir, w.runtime), Now: w.runtime.Now, Log: w.process.log,
 	}, w.records)
 	if err != nil {

@@ -104,6 +104,10 @@ func (r *containers) do(e agent.Effect) {
 			}
 			return agent.SandboxReady{Task: e.Task, Dir: "/s/" + string(e.Task), Err: err}
 		}})
+	case agent.FetchArtifacts:
+		r.add(e.Task, job{took: ms(500), do: func(abandoned bool) agent.Event {
+			return agent.Fetched{Task: e.Task, Err: r.trouble(abandoned)}
+		}})
 	case agent.StartProcess:
 		r.add(e.Spec.Task, job{took: r.hangs(e.Spec) + ms(60), half: func() { _ = r.start(e.Spec) }, do: func(abandoned bool) agent.Event {
 			err := r.trouble(abandoned)

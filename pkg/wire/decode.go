@@ -289,9 +289,37 @@ func (d *decoder) launch(l *dcos.Launch, f field) error {
 			l.KillGraceMillis = int64(f.u)
 		case 14:
 			l.Fenced = f.u != 0
+		case 50:
+			return d.artifact(l, f)
 		}
 		return nil
 	})
+}
+
+func (d *decoder) artifact(l *dcos.Launch, f field) error {
+	if len(l.Fetch) == dcos.MaxArtifacts {
+		return fmt.Errorf("more than %d artifacts", dcos.MaxArtifacts)
+	}
+	var a dcos.Artifact
+	err := d.each(f.b, func(f field) error {
+		switch f.num {
+		case 1:
+			return setLong(&a.URI, f, dcos.MaxArtifactURI)
+		case 2:
+			return setLong(&a.Dest, f, dcos.MaxArtifactURI)
+		case 3:
+			a.Extract = f.u != 0
+		case 4:
+			a.Executable = f.u != 0
+		case 5:
+			a.Cache = f.u != 0
+		case 6:
+			return set(&a.Checksum, f)
+		}
+		return nil
+	})
+	l.Fetch = append(l.Fetch, a)
+	return err
 }
 
 func (d *decoder) status(s *dcos.Status, f field) error {

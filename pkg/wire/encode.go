@@ -220,6 +220,16 @@ func encodeLaunch(e *encoder, l dcos.Launch) {
 	e.uints(12, ports)
 	e.int(13, l.KillGraceMillis)
 	e.bool(14, l.Fenced)
+	for _, a := range l.Fetch {
+		e.msg(50, func(e *encoder) {
+			e.str(1, a.URI)
+			e.str(2, a.Dest)
+			e.bool(3, a.Extract)
+			e.bool(4, a.Executable)
+			e.bool(5, a.Cache)
+			e.str(6, a.Checksum)
+		})
+	}
 }
 
 func encodeStatus(e *encoder, s dcos.Status) {

@@ -67,6 +67,12 @@ func launch(t *rapid.T) dcos.Launch {
 		Args: list(t, func(t *rapid.T) string { return str(t, "arg") }), User: str(t, "user"), Env: strMap(t), Need: amount(t),
 		Ports:           list(t, func(t *rapid.T) uint16 { return rapid.Uint16().Draw(t, "port") }),
 		KillGraceMillis: rapid.Int64().Draw(t, "grace"),
+		Fetch: list(t, func(t *rapid.T) dcos.Artifact {
+			return dcos.Artifact{
+				URI: str(t, "uri"), Dest: str(t, "dest"), Checksum: str(t, "checksum"),
+				Extract: rapid.Bool().Draw(t, "extract"), Executable: rapid.Bool().Draw(t, "executable"), Cache: rapid.Bool().Draw(t, "cache"),
+			}
+		}),
 	}
 }
 
