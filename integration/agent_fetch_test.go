@@ -149,7 +149,7 @@ func TestAgentFetchThatCannotBeDoneFailsTheTaskWithItsReason(t *testing.T) {
 		"checksum": {map[string]any{"uri": files + "/tool", "checksum": "sha256:" + strings.Repeat("0", 64)}, "expected sha256:0000"},
 		"file":     {map[string]any{"uri": "file:///etc/passwd"}, "fetch_allow"},
 		"metadata": {map[string]any{"uri": "http://169.254.169.254/latest"}, "169.254.169.254"},
-		"cluster":  {map[string]any{"uri": d.url + "/"}, "port of the cluster"},
+		"cluster":  {map[string]any{"uri": d.url + "/ping"}, "port of the cluster"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			d.define(t, map[string]any{"id": "/" + name, "cmd": "sleep 1000", "cpus": 0.01, "mem": 16, "fetch": []any{row.artifact}, "portDefinitions": []any{}})

@@ -128,7 +128,7 @@ func (c *Core) onLinked(now time.Time, ev Linked) {
 // written to the checkpoint now counts too: it is durable before the answer
 // can matter, or this process and its session are gone.
 func (c *Core) hello() wire.Hello {
-	m := wire.Hello{Versions: wire.Supported, Node: c.cfg.Node, Cluster: c.cfg.Cluster, Term: c.seen.Term, Seq: c.seen.Seq, Fences: c.cfg.Fences}
+	m := wire.Hello{Versions: wire.Supported, Node: c.cfg.Node, Cluster: c.cfg.Cluster, Term: c.seen.Term, Seq: c.seen.Seq, Fences: c.cfg.Fences, Fetches: true}
 	for _, id := range sortedKeys(c.tasks) {
 		if t := c.tasks[id]; !t.rec.Acked {
 			m.Tasks = append(m.Tasks, wire.TaskRef{ID: id, Epoch: t.rec.Launch.Epoch, State: t.rec.State})

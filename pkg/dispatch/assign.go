@@ -101,10 +101,10 @@ func (c *Core) assign(now time.Time, s *session, m wire.Assign, run []wire.TaskR
 			lost = append(lost, ref.ID)
 			continue
 		}
-		if l.Fenced && !s.hello.Fences {
+		if what := s.lacks(&l); what != "" {
 			unable = append(unable, dcos.Status{
 				Task: l.Task, Epoch: l.Epoch, Seq: 1, State: dcos.TaskFailed, Reason: dcos.ReasonInvalid,
-				Message: fmt.Sprintf("dcos %s on node %s cannot fence tasks: upgrade it", s.hello.Node.Version, s.node()),
+				Message: fmt.Sprintf("dcos %s on node %s cannot %s: upgrade it", s.hello.Node.Version, s.node(), what),
 			})
 			continue
 		}
@@ -127,6 +127,17 @@ func (c *Core) assign(now time.Time, s *session, m wire.Assign, run []wire.TaskR
 			Node: s.node(), Tasks: lost, Reason: dcos.ReasonReconciliation, Message: "the definition that the task runs is no longer kept",
 		}}})
 	}
+}
+
+// lacks is what an agent of an earlier release cannot do of a launch.
+func (s *session) lacks(l *dcos.Launch) string {
+	switch {
+	case l.Fenced && !s.hello.Fences:
+		return "fence tasks"
+	case len(l.Fetch) > 0 && !s.hello.Fetches:
+		return "fetch files"
+	}
+	return ""
 }
 
 // launch is all that a node needs to know of a task.

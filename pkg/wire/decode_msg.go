@@ -90,6 +90,8 @@ func (d *decoder) hello(f field) (Msg, error) {
 			return d.refs(&m.Tasks, f)
 		case 8:
 			m.Fences = f.u != 0
+		case 50:
+			m.Fetches = f.u != 0
 		}
 		return nil
 	})

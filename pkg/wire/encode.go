@@ -139,6 +139,7 @@ func encodeHello(e *encoder, m Hello) {
 	e.uint(6, m.Seq)
 	encodeRefs(e, 7, m.Tasks)
 	e.bool(8, m.Fences)
+	e.bool(50, m.Fetches)
 }
 
 func encodeRefs(e *encoder, n protowire.Number, refs []TaskRef) {

@@ -35,6 +35,8 @@ type (
 		Tasks []TaskRef
 		// Fences: the agent ends fenced tasks when its lease does.
 		Fences bool
+		// Fetches: the agent brings a launch's artifacts before it starts it.
+		Fetches bool
 	}
 	// TaskRef names one task that an agent holds.
 	TaskRef struct {
