@@ -475,8 +475,13 @@ func (t *turn) place() {
 	for left := maxPlaced; c.ready.len() > 0 && left > 0 && failing < maxFailing && t.bytes < maxBatch; {
 		id := c.ready.pop()
 		row, ok := t.view.App(id)
-		if !ok || row.Deleting || row.Backoff.Until > t.now {
-			continue // looked at again when it changes or when its wake comes
+		if !ok || row.Deleting {
+			continue
+		}
+		if row.Backoff.Until > t.now {
+			// Command time may have been ahead when the app was made ready.
+			c.wakeAt(id, row.Backoff.Until)
+			continue
 		}
 		placed, more, unplaced := t.placeApp(row, left)
 		left -= placed

@@ -418,3 +418,32 @@ func TestABackoffEndsInTimeWhateverTheLeadersClockShows(t *testing.T) {
 		t.Fatal("not placed after its backoff, when the clock was set right")
 	}
 }
+
+// Between two entries command time is this leader's guess, and the next entry
+// may show that it was too far ahead.
+func TestWhatHasFoundNoPlaceIsNotForgottenWhenItsBackoffBeginsAnew(t *testing.T) {
+	w := newWorld(t)
+	w.addNodes(1, 2)
+	w.define("/web", 1, `,"backoffSeconds":30`)
+	w.settle()
+	w.behind = time.Hour
+	w.report(w.tasks("/web")[0], dcos.TaskFailed)
+	w.define("/other", 2, "")
+	w.now = w.rest()
+	w.rest()
+	if w.count("/web", dcos.TaskWaiting) != 1 {
+		t.Fatal("there was to be no room")
+	}
+	w.now, w.behind = w.now.Add(-2*time.Second), w.behind-2*time.Second
+	w.report(w.tasks("/other")[0], dcos.TaskKilled)
+	w.define("/other", 1, "")
+	wake := w.rest()
+	if in := wake.Sub(w.now); wake == 0 || in > 2*time.Second {
+		t.Fatalf("the next turn is in %v, not at the end of the backoff", in)
+	}
+	w.now = wake
+	w.rest()
+	if w.count("/web", dcos.TaskPlaced) != 1 {
+		t.Fatal("not placed after its backoff, though there is room")
+	}
+}
