@@ -63,7 +63,9 @@ func textFile(name, body string, mode int64) tar.Header {
 	return tar.Header{Name: name, Mode: mode, Typeflag: tar.TypeReg, Uname: body}
 }
 
-func folder(name string) tar.Header { return tar.Header{Name: name, Mode: 0o755, Typeflag: tar.TypeDir} }
+func folder(name string) tar.Header {
+	return tar.Header{Name: name, Mode: 0o755, Typeflag: tar.TypeDir}
+}
 
 // derived is an image on top of busybox.
 func derived(t *testing.T, base v1.Image, change func(*v1.Config), layers ...v1.Layer) v1.Image {
