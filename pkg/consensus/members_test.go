@@ -340,3 +340,44 @@ func TestAMasterLeavesOnlyWhenTheOneThatStaysCanLeadAlone(t *testing.T) {
 		t.Fatalf("%d times a master was told, %d times it led, %d times it started again: all must happen", heard, led, again)
 	}
 }
+
+// A change of members that a snapshot has jumped over is committed, and durable
+// with the snapshot. A member that took it so once waited for ever for it to
+// be durable: as the leader it let nobody hear of a commit behind it.
+func TestALeaderThatGotAChangeOfMembersBySnapshotTellsOfCommits(t *testing.T) {
+	w := newWorld(t, 8, 3)
+	l := w.leader()
+	w.settled()
+	f, other := w.ms[l.id%3+1], w.ms[(l.id+1)%3+1]
+	w.cut[[2]dcos.MasterID{other.id, l.id}] = true // nothing is committed
+	l.ask(func(k Ticket) Event { return AddLearner{k, 9} }, func(Effect) {})
+	w.until(time.Second, "the change in its log", func() bool { return f.core.applies.conf.last != 0 })
+	w.isolate(f.id, true)
+	w.cut[[2]dcos.MasterID{other.id, l.id}] = false
+	if k := f.core.applies.conf; k.durable >= k.last {
+		t.Fatalf("it knows already that the change is committed: %+v", k)
+	}
+	w.cfg = Config{SnapshotBytes: 4 << 10}
+	for _, m := range []*member{l, other} { // with the small limit
+		m.crash()
+		m.start()
+	}
+	for range 200 {
+		w.leader().propose(nil)
+		w.run(5 * time.Millisecond)
+	}
+	for _, m := range []*member{l, other} {
+		must(t, m.core.mem.Compact(m.core.snaps.index))
+	}
+	w.isolate(f.id, false)
+	w.settled()
+	if k := f.core.applies.conf; f.core.snaps.index <= k.last {
+		t.Fatalf("the change came to it by the log, not by a snapshot: %+v", k)
+	}
+	moved := false
+	w.leader().ask(func(k Ticket) Event { return Transfer{k, f.id} }, func(e Effect) { moved = e.(Resolved).Err == nil })
+	w.until(5*time.Second, "the move", func() bool { return moved && w.leader().id == f.id })
+	f.propose(nil)
+	w.settled()
+	w.checkAcked()
+}

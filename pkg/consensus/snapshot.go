@@ -127,6 +127,8 @@ func (c *Core) install(s *pb.Snapshot) {
 	c.conf = pb.EnsureConfState(meta.GetConfState())
 	c.snaps.index, c.snaps.bytes = meta.GetIndex(), 0
 	c.applies.index, c.applies.term = meta.GetIndex(), meta.GetTerm()
+	// It is committed, and on the disk, with every change of members before it.
+	c.applies.conf.durable = max(c.applies.conf.durable, meta.GetIndex())
 	c.giveUp(meta.GetIndex())
 	a := &c.applies
 	for len(a.queue) > 0 && a.queue[0].GetIndex() <= a.index {
