@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"io/fs"
 	"slices"
 	"strconv"
 	"strings"
@@ -146,7 +147,12 @@ func (s *Snapshots) Load(index dcos.Index, read func(io.Reader) error) error {
 	return nil
 }
 
+// damagedSnapshot says what to do about a file that is not what was written. A
+// disk that could not be read is not that: another start may read it.
 func damagedSnapshot(index dcos.Index, err error) error {
+	if failed := (*fs.PathError)(nil); errors.As(err, &failed) && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("snapshot file %s: %w", snapName(index), err)
+	}
 	return fmt.Errorf("snapshot file %s: %w: %w; %s", snapName(index), err, journal.ErrDamaged, Repair)
 }
 

@@ -3,8 +3,10 @@ package consensus
 import (
 	"bytes"
 	"errors"
+	"io/fs"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -348,4 +350,28 @@ func TestAllDisksStallingForTenSecondsEndNobodyAndWritesResume(t *testing.T) {
 		w.settled()
 		w.checkAcked()
 	}
+}
+
+// The process that ends by the first is started again; the second needs the
+// operator, and is told to wipe what the disk holds.
+func TestASnapshotThatCannotBeReadIsNotDamaged(t *testing.T) {
+	w := newWorld(t, 1, 1)
+	m := w.ms[1]
+	m.crash()
+	for _, tt := range []struct {
+		op      journaltest.Op
+		err     error
+		damaged bool
+	}{
+		{journaltest.OpRead, &fs.PathError{Op: "read", Path: "x", Err: syscall.EIO}, false},
+		{journaltest.OpOpen, &fs.PathError{Op: "open", Path: "x", Err: syscall.EMFILE}, false},
+		{journaltest.OpOpen, &fs.PathError{Op: "open", Path: "x", Err: syscall.ENOENT}, true},
+	} {
+		m.snapFS.FailNth(tt.op, 1, tt.err)
+		_, err := Load(m.logFS, m.snaps, Identity{cluster, 1})
+		if !errors.Is(err, tt.err) || errors.Is(err, journal.ErrDamaged) != tt.damaged || !strings.Contains(err.Error(), snapName(1)) {
+			t.Errorf("%v: %v, want it damaged: %v", tt.err, err, tt.damaged)
+		}
+	}
+	m.start()
 }
