@@ -62,6 +62,10 @@ func (t *turn) retire() {
 			empty = false
 			break
 		}
+		for range t.view.ReservationsOn(id) { // refused until they are given up
+			empty = false
+			break
+		}
 		if empty && t.bytes < maxBatch {
 			t.emit(nobody, state.RetireNode{Node: id, Why: cmp.Or(n.Drain.Why, "decommissioned")})
 		}

@@ -73,6 +73,10 @@ func (x *txn) retireNode(c RetireNode) error {
 		return fmt.Errorf("%w: %d tasks of node %s are not given up yet, their apps let them wait for it: if the machine is off and stays off, say so with --gone",
 			dcos.ErrConflict, held, c.Node)
 	}
+	// They name the node's row, which is gone one day.
+	if r, ok := x.t.reserved.Get(c.Node); ok {
+		return fmt.Errorf("%w: node %s has %d reservations: destroy their volumes and give them up first", dcos.ErrConflict, c.Node, r.n)
+	}
 	x.loseNode(c.Node, dcos.ReasonAgentRemoved, "the node was removed")
 	n := dcos.Node{ID: old.ID, Hostname: old.Hostname, Boot: old.Boot, State: dcos.NodeRemoved, Why: c.Why, Since: x.t.time}
 	put(x, TableNodes, &x.t.nodes, string(n.ID), &n)

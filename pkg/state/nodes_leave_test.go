@@ -1,9 +1,11 @@
 package state
 
 import (
+	"bytes"
 	"testing"
 
 	"github.com/dcos-go/dcos/pkg/dcos"
+	"github.com/dcos-go/dcos/pkg/resource"
 )
 
 // leveled is a cluster at this build's level with a node and one task of an app
@@ -186,5 +188,29 @@ func TestAtTheFirstLevelALostNodeLosesAllItsTasks(t *testing.T) {
 		if err := c.s.View().Admits(cmd); err == nil {
 			t.Errorf("%T may be proposed to masters that do not know it", cmd)
 		}
+	}
+}
+
+// A reservation names its node's row. Without this it outlived the row, and no
+// master could read its own snapshots any more.
+func TestNodeWithAReservationIsNotRemoved(t *testing.T) {
+	t.Parallel()
+	c, _ := leveled(t, nil)
+	c.must(PutRole{Role: "eng"})
+	c.must(Reserve{Reservation: dcos.Reservation{ID: "r1", Node: "n2", Role: "eng", Resources: resource.Set{CPUs: 1}}})
+	c.must(DrainNode{Node: "n2", Remove: true})
+	c.refuse(dcos.ErrConflict, RetireNode{Node: "n2"})
+	c.loseNode("n2")
+	c.refuse(dcos.ErrConflict, RetireNode{Node: "n2", Gone: true})
+	c.must(Unreserve{ID: "r1"})
+	c.must(RetireNode{Node: "n2", Gone: true})
+	c.refuse(dcos.ErrNotFound, Reserve{Reservation: dcos.Reservation{ID: "r2", Node: "n2", Role: "eng", Resources: resource.Set{CPUs: 1}}})
+	c.must(ReadmitNode{Node: "n2"})
+	var b bytes.Buffer
+	if err := c.s.View().WriteSnapshot(&b); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Restore(&b); err != nil {
+		t.Error(err)
 	}
 }

@@ -213,7 +213,7 @@ func (x *txn) reserve(c Reserve) error {
 	}
 	n, ok := x.t.nodes.Get(string(r.Node))
 	switch {
-	case !ok:
+	case !ok || n.State == dcos.NodeRemoved:
 		return fmt.Errorf("%w: node %s", dcos.ErrNotFound, r.Node)
 	case n.State == dcos.NodeLost:
 		return fmt.Errorf("%w: node %s is lost", dcos.ErrConflict, r.Node)
