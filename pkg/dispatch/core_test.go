@@ -710,6 +710,21 @@ func TestCommandThatChangesNothingIsNotWaitedForLong(t *testing.T) {
 	r.wantNode("n", dcos.NodeActive)
 }
 
+// An agent that comes back before its machine was judged left a round of probes
+// behind, each time, for as long as the master led.
+func TestAnAgentThatComesAndGoesLeavesNoProbesBehind(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	for sess := range uint64(20) {
+		r.open(sess+1, hello("n1"))
+		r.step(Closed{Sess: sess + 1, How: HowBroken})
+	}
+	r.open(21, hello("n1"))
+	if n := len(r.core.probes); n != 0 {
+		t.Errorf("%d rounds of probes are remembered of a node that is here", n)
+	}
+}
+
 func TestNodesThatAreLostAreForgotten(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)

@@ -128,10 +128,10 @@ func (c *Core) sendRemoved(n *node) bool {
 		c.sendAway(s.id, n.id)
 		c.forget(n)
 	}
+	c.present(n)
 	if !n.control && n.inFlight == 0 {
 		delete(c.nodes, n.id)
 	} else {
-		n.absent = nil
 		n.judgeAt, n.lookAt, n.fenceAt = time.Time{}, time.Time{}, time.Time{}
 		c.arm(n)
 	}

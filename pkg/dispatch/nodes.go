@@ -76,6 +76,14 @@ func (c *Core) look(now time.Time, n *node, tasks bool) {
 	c.arm(n)
 }
 
+// present ends an absence, and lets go of the probes that are under way for it.
+func (c *Core) present(n *node) {
+	if n.absent != nil {
+		delete(c.probes, n.absent.round)
+		n.absent = nil
+	}
+}
+
 // reconcile proposes what makes the node's row say what its session says. It
 // is level-triggered: it may be called at any time, and does nothing when the
 // row is right, when a command about it is under way, or when the view does
@@ -152,6 +160,7 @@ func (c *Core) goAbsent(now time.Time, n *node, why string) {
 		c.arm(n)
 		return
 	}
+	c.present(n)
 	n.absent = &absence{why: why, lostAt: now.Add(comeBack)}
 	c.do(Note{Node: n.id, Text: "node has no session: " + why})
 	c.probe(now, n)

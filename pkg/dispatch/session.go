@@ -146,7 +146,8 @@ func (c *Core) admit(now time.Time, ev Opened, version uint32) {
 		s.seq = ev.Hello.Seq
 	}
 	c.sessions[s.id] = s
-	n.sess, n.suspect, n.absent, n.judgeAt = s, false, nil, time.Time{}
+	c.present(n)
+	n.sess, n.suspect, n.judgeAt = s, false, time.Time{}
 	c.reconcile(now, n)
 }
 
