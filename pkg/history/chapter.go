@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/dcos-go/dcos/pkg/dcos"
 	"github.com/dcos-go/dcos/pkg/state"
@@ -52,9 +53,9 @@ func chapterName(base dcos.Index, suffix string) string {
 	return fmt.Sprintf("%016x%s", uint64(base), suffix)
 }
 
-// readBook finds the chapters of a directory. What a crash left of making one is
-// removed.
-func readBook(dir string, log *slog.Logger) ([]chapter, error) {
+// readBook finds the chapters of a directory. What a crash left of making or
+// removing one is removed, and what cannot be read once it is older than age.
+func readBook(dir string, age time.Duration, now time.Time, log *slog.Logger) ([]chapter, error) {
 	files, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, fmt.Errorf("history: list: %w", err)
@@ -62,20 +63,24 @@ func readBook(dir string, log *slog.Logger) ([]chapter, error) {
 	var book []chapter
 	for _, f := range files {
 		name := f.Name()
-		if strings.HasSuffix(name, tmpSuffix) {
-			if err := os.Remove(filepath.Join(dir, name)); err != nil {
+		if strings.HasSuffix(name, tmpSuffix) || half(dir, name) {
+			if err := os.Remove(filepath.Join(dir, name)); err != nil && !errors.Is(err, os.ErrNotExist) {
 				return nil, fmt.Errorf("history: %w", err)
 			}
 			continue
 		}
-		hex, ok := strings.CutSuffix(name, logSuffix)
-		base, perr := strconv.ParseUint(hex, 16, 64)
-		if !ok || perr != nil || chapterName(dcos.Index(base), logSuffix) != name {
+		base, ok := baseOf(name, logSuffix)
+		if !ok {
 			continue
 		}
-		c, err := readChapter(dir, dcos.Index(base))
+		c, err := readChapter(dir, base)
 		if err != nil {
 			log.Warn("history: a chapter cannot be read, there is a gap", "file", name, "err", err)
+			if st, serr := f.Info(); serr == nil && now.Sub(st.ModTime()) > age {
+				if err := removeChapter(dir, base); err != nil {
+					return nil, fmt.Errorf("history: %w", err)
+				}
+			}
 			continue
 		}
 		if c.damage != "" {
@@ -85,6 +90,34 @@ func readBook(dir string, log *slog.Logger) ([]chapter, error) {
 	}
 	slices.SortFunc(book, func(a, b chapter) int { return cmp.Compare(a.base, b.base) })
 	return book, nil
+}
+
+// baseOf is the index in a file's name.
+func baseOf(name, suffix string) (dcos.Index, bool) {
+	hex, ok := strings.CutSuffix(name, suffix)
+	base, err := strconv.ParseUint(hex, 16, 64)
+	return dcos.Index(base), ok && err == nil && chapterName(dcos.Index(base), suffix) == name
+}
+
+// half says that a file is a snapshot without a log: a chapter begins with the
+// one and ends with the other, and the process was killed in between.
+func half(dir, name string) bool {
+	base, ok := baseOf(name, stateSuffix)
+	if !ok {
+		return false
+	}
+	_, err := os.Stat(filepath.Join(dir, chapterName(base, logSuffix)))
+	return errors.Is(err, os.ErrNotExist)
+}
+
+// removeChapter removes the log first: what is left of a crash is found by half.
+func removeChapter(dir string, base dcos.Index) error {
+	for _, suffix := range []string{logSuffix, stateSuffix} {
+		if err := os.Remove(filepath.Join(dir, chapterName(base, suffix))); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
 }
 
 func readChapter(dir string, base dcos.Index) (chapter, error) {

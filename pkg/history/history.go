@@ -123,7 +123,7 @@ func Open(cfg Config) (*History, error) {
 	}
 	h := &History{cfg: cfg, news: make(chan struct{}, 1), waiters: make(chan struct{}), reading: make(chan struct{}, 1)}
 	var err error
-	if h.book, err = readBook(cfg.Dir, cfg.Log); err != nil {
+	if h.book, err = readBook(cfg.Dir, cfg.Age, cfg.Now(), cfg.Log); err != nil {
 		return nil, err
 	}
 	return h, nil
@@ -181,7 +181,11 @@ func errGap(at dcos.Time, kept []Kept) error {
 		} else {
 			text += ", and "
 		}
-		text += "from " + k.From.String() + " to " + k.To.String()
+		from := k.From.String()
+		if k.From == 0 { // nothing had happened yet
+			from = "the beginning"
+		}
+		text += "from " + from + " to " + k.To.String()
 	}
 	return fmt.Errorf("%w: the state at %s is not kept on this master: %s", dcos.ErrNotFound, at, text)
 }

@@ -183,6 +183,7 @@ func TestAReaderBeforeTheWriterHasBegunWaitsForItAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLive(t, config(dir))
 		l.apply(0, state.InitCluster{Info: dcos.ClusterInfo{ID: "c", Level: state.Level}})
+		l.wait() // a chapter begins before what follows
 		l.apply(time.Second, l.user(1))
 		l.wait()
 		l.stop()
@@ -236,6 +237,9 @@ func TestTimesThatAreNotKeptAreRefusedWithWhatIs(t *testing.T) {
 		if errors.Is(tt.want, dcos.ErrNotFound) && !strings.Contains(err.Error(), "kept is from") {
 			t.Errorf("%s: %v does not say what is kept", name, err)
 		}
+	}
+	if err := errGap(day0, []Kept{{To: day0 + 1}}); !strings.Contains(err.Error(), "kept is from the beginning to 2026-") {
+		t.Errorf("%v, want it to say that nothing came before", err)
 	}
 	if v, err := l.h.At(t.Context(), l.view().Time()); err != nil || v.Index() != l.view().Index() {
 		t.Errorf("now: index %d, %v", v.Index(), err)
@@ -432,6 +436,38 @@ func TestDamagedFilesAreNamedAndTheRestIsRead(t *testing.T) {
 	}
 	l.check(book[2].baseTime.Add(time.Millisecond))
 	l.check(book[3].lastTime - 1)
+}
+
+// Without this each crash at the wrong moment left a snapshot for ever, beyond
+// all bounds, and so did a log whose beginning is damaged.
+func TestWhatACrashLeftOfAChapterIsRemoved(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	cfg := config(dir)
+	l := newLive(t, cfg)
+	l.apply(0, state.InitCluster{Info: dcos.ClusterInfo{ID: "c", Level: state.Level}})
+	l.wait()
+	l.stop()
+	old := time.Now().Add(-cfg.Age - time.Hour)
+	for name, at := range map[string]time.Time{
+		chapterName(77, stateSuffix): time.Now(),                           // killed before its log was begun, or after that was removed
+		chapterName(78, stateSuffix): old, chapterName(78, logSuffix): old, // no log begins like this
+		chapterName(79, stateSuffix): time.Now(), chapterName(79, logSuffix): time.Now(), // nor like this
+	} {
+		path := filepath.Join(dir, name)
+		if err := errors.Join(os.WriteFile(path, nil, 0o600), os.Chtimes(path, at, at)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cfg.View = l.view
+	if _, err := Open(cfg); err != nil {
+		t.Fatal(err)
+	}
+	for base, want := range map[dcos.Index]bool{l.h.book[0].base: true, 77: false, 78: false, 79: true} {
+		if _, err := os.Stat(filepath.Join(dir, chapterName(base, stateSuffix))); (err == nil) != want {
+			t.Errorf("the snapshot of chapter %d is there: %v, want %v", base, err == nil, want)
+		}
+	}
 }
 
 func FuzzLog(f *testing.F) {

@@ -304,11 +304,9 @@ func (h *History) trim() {
 	oldest := dcos.TimeOf(h.cfg.Now().Add(-h.cfg.Age))
 	for len(h.book) > 1 && (total > h.cfg.Bytes || h.book[0].lastTime < oldest && h.book[1].baseTime < oldest) {
 		c := h.book[0]
-		for _, suffix := range []string{logSuffix, stateSuffix} {
-			if err := os.Remove(filepath.Join(h.cfg.Dir, chapterName(c.base, suffix))); err != nil && !errors.Is(err, os.ErrNotExist) {
-				h.cfg.Log.Warn("history: an old chapter stays", "err", err)
-				return
-			}
+		if err := removeChapter(h.cfg.Dir, c.base); err != nil {
+			h.cfg.Log.Warn("history: an old chapter stays", "err", err)
+			return
 		}
 		total -= c.bytes()
 		h.book = h.book[1:]
