@@ -79,7 +79,7 @@ func TestAgentFetchBringsArtifactsBeforeTheStart(t *testing.T) {
 		"/conf.tgz": tgz(t, textFile("conf/greeting", "hello from conf\n", 0o644), tar.Header{Name: "conf/link", Typeflag: tar.TypeSymlink, Linkname: "greeting"}),
 		"/tool":     []byte("#!/bin/sh\necho tool of $(id -u)\n"),
 	})
-	local, err := os.MkdirTemp("", "fetch-allowed-")
+	local, err := os.MkdirTemp("", "fetch-allowed-") //nolint:usetesting // another user must reach it
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,8 +20,10 @@ func TestParseReadsArtifactsInBothForms(t *testing.T) {
 		want   []dcos.Artifact
 	}{
 		{`"fetch":[{"uri":"http://x/y.tgz"}]`, []dcos.Artifact{{URI: "http://x/y.tgz", Extract: true}}},
-		{`"fetch":[{"uri":"/opt/a","extract":false,"executable":true,"cache":true,"destPath":"b/c","checksum":"` + sum + `"}]`,
-			[]dcos.Artifact{{URI: "/opt/a", Executable: true, Cache: true, Dest: "b/c", Checksum: sum}}},
+		{
+			`"fetch":[{"uri":"/opt/a","extract":false,"executable":true,"cache":true,"destPath":"b/c","checksum":"` + sum + `"}]`,
+			[]dcos.Artifact{{URI: "/opt/a", Executable: true, Cache: true, Dest: "b/c", Checksum: sum}},
+		},
 		{`"uris":["https://x/a.tar.gz","https://x/b"]`, []dcos.Artifact{{URI: "https://x/a.tar.gz", Extract: true}, {URI: "https://x/b"}}},
 		{`"uris":[],"fetch":[{"uri":"http://x/y"}]`, []dcos.Artifact{{URI: "http://x/y", Extract: true}}},
 		{`"fetch":[{"uri":"http://x/y"}],"uris":[]`, []dcos.Artifact{{URI: "http://x/y", Extract: true}}},

@@ -46,7 +46,7 @@ const nobody = 65534
 
 func sandbox(t testing.TB) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "fetch-")
+	dir, err := os.MkdirTemp("", "fetch-") //nolint:usetesting // another user must reach it
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -227,8 +227,16 @@ func TestEveryFormOfArchiveIsUnpackedAsTheOwnerOfTheSandbox(t *testing.T) {
 	unpacked := "-rwxr-xr-x bin/run hello\nLrwxrwxrwx link\ndrwxr-xr-x bin"
 	f := fetcher(t, Config{})
 	for _, row := range []struct{ name, want string }{
-		{"a.tar", unpacked}, {"a.tar.gz", unpacked}, {"a.tgz", unpacked}, {"a.tar.xz", unpacked}, {"a.txz", unpacked}, {"a.tar.zst", unpacked}, {"a.zip", unpacked},
-		{"f.gz", "-rw-r--r-- f hello"}, {"f.xz", "-rw-r--r-- f hello"}, {"f.zst", "-rw-r--r-- f hello"},
+		{"a.tar", unpacked},
+		{"a.tar.gz", unpacked},
+		{"a.tgz", unpacked},
+		{"a.tar.xz", unpacked},
+		{"a.txz", unpacked},
+		{"a.tar.zst", unpacked},
+		{"a.zip", unpacked},
+		{"f.gz", "-rw-r--r-- f hello"},
+		{"f.xz", "-rw-r--r-- f hello"},
+		{"f.zst", "-rw-r--r-- f hello"},
 	} {
 		dir := sandbox(t)
 		if err := f.Fetch(t.Context(), dir, []dcos.Artifact{{URI: srv.URL + "/" + row.name + "?token=x", Extract: true}}); err != nil {
@@ -455,7 +463,7 @@ func TestServersThatMisbehaveAreBounded(t *testing.T) {
 
 // 19: the fetcher used as privilege.
 func TestFetchReadsAndWritesAsTheTaskAndNotBeyondWhatIsAllowed(t *testing.T) {
-	dir, err := os.MkdirTemp("", "allowed-")
+	dir, err := os.MkdirTemp("", "allowed-") //nolint:usetesting // another user must reach it
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -229,8 +229,11 @@ func (j *job) download(ctx context.Context, u *url.URL, to *os.File, i item) (me
 // again marks what another try may mend.
 type again struct{ error }
 
+// Is implements errors.Is.
 func (again) Is(target error) bool { return target == errAgain }
-func (a again) Unwrap() error      { return a.error }
+
+// Unwrap implements errors.Unwrap.
+func (a again) Unwrap() error { return a.error }
 
 func unmark(err error, tries int) error {
 	var a again
