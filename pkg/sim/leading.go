@@ -216,6 +216,7 @@ type turns struct {
 	pending []state.Change
 	next    time.Duration // 0: no timer
 	timer   int
+	flying  bool // a batch whose outcome the core does not know
 }
 
 // followTurns starts the scheduler from a view of its own.
@@ -283,6 +284,10 @@ func (t *turns) turn() {
 		}
 		return
 	}
+	if t.flying {
+		m.w.fail("master %d: the scheduler asks for a batch while one is in flight", m.id)
+	}
+	t.flying = true
 	role := m.leader.role
 	m.propose(state.Origin{}, slices.Clone(cmds), func(r state.Result, err error) {
 		if m.leader.turns == t {
@@ -296,6 +301,7 @@ func (t *turns) done(r state.Result, err error, role int) {
 		t.m.turnsAgain(role)
 		return
 	}
+	t.flying = false
 	t.core.Done(dcos.TimeOf(t.m.clock.wall()), r, err)
 	// The batch is applied here. The feed may be behind, and says nothing at
 	// all of a batch that changed nothing.
